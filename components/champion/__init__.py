@@ -1,0 +1,1 @@
+"""Champion: what serves at 100 % now."""

@@ -1,0 +1,1 @@
+"""Evaluate: how well the very bundle that would be served answers."""

@@ -1,0 +1,1 @@
+"""Gate: does the challenger beat the champion on the same questions?"""
