@@ -1,0 +1,54 @@
+"""The passages as tables: the columns that retrieval reads, and the protocol that keeps tests honest."""
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from serving.errors import SluiceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "passage_id", "path", "name", "kind", "signature", "doc", "text", "summary",
+    "start_line", "end_line", "commit", "url", "n_tokens",
+)  # fmt: skip
+"""What the index keeps of passages.parquet."""
+
+
+def require_columns(table: "pd.DataFrame", columns: tuple[str, ...], name: str, maker: str) -> None:
+    """Raise `SluiceError` unless ``table`` has all ``columns``; ``name`` is the file, ``maker`` the step that writes it."""
+    missing = [column for column in columns if column not in table.columns]
+    if missing:
+        have = ", ".join(map(str, table.columns))
+        raise SluiceError(f"{name}: no column {', '.join(map(repr, missing))}, only {have} (see components/{maker})")
+
+
+def withhold(passages: "pd.DataFrame", questions: "pd.DataFrame") -> "pd.DataFrame":
+    """Cut out of every passage's text the sentences that its own questions were made from (protocol "withheld").
+
+    A rule-made question repeats a sentence of its passage; searching the full text would be trivial. In: passages with
+    ``passage_id`` and ``text``; questions with ``gold`` (list of passage ids) and ``withheld`` ("" = nothing).
+    Out: the same rows with ``text`` changed; the input stays as it was. Line breaks and punctuation between the
+    sentence's words may differ between question and passage.
+    """
+    require_columns(passages, ("passage_id", "text"), "passages.parquet", "ingest")
+    require_columns(questions, ("gold", "withheld"), "questions.parquet", "make_qa")
+    sentences: dict[str, set[str]] = defaultdict(set)
+    for gold, sentence in zip(questions["gold"], questions["withheld"], strict=True):
+        if sentence:
+            for passage_id in gold:
+                sentences[passage_id].add(sentence)
+    texts = [
+        _cut(text, sentences[passage_id]) if passage_id in sentences else text
+        for passage_id, text in zip(passages["passage_id"], passages["text"], strict=True)
+    ]
+    return passages.assign(text=texts)
+
+
+def _cut(text: str, sentences: set[str]) -> str:
+    for sentence in sorted(sentences, key=lambda s: (-len(s), s)):  # longest first: one may contain another
+        words = re.findall(r"\w+", sentence)
+        if words:
+            text = re.sub(r"\b" + r"\W+".join(map(re.escape, words)) + r"\b[.!?:;]?", " ", text)
+    return text
