@@ -1,0 +1,45 @@
+# One virtual environment, one constraints file, the same commands for people and CI.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+export MLFLOW_DISABLE_TELEMETRY = true
+export GX_ANALYTICS_ENABLED = false
+export DO_NOT_TRACK = 1
+export HF_HUB_DISABLE_TELEMETRY = 1
+
+.PHONY: demo test e2e check bench drill compile lint clean
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	@touch $@
+
+demo: $(BIN)/.installed
+	$(BIN)/sluice demo
+
+test: $(BIN)/.installed
+	$(BIN)/python -m pytest -q --cov --cov-report=term
+
+e2e: $(BIN)/.installed
+	$(BIN)/python -m pytest -q -m e2e
+
+lint: $(BIN)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+compile: $(BIN)/.installed
+	$(BIN)/sluice compile
+
+check: lint test compile
+
+bench: $(BIN)/.installed
+	$(BIN)/python -m load_tests.bench
+
+drill: $(BIN)/.installed
+	$(BIN)/python -m components.rollout.drill
+
+clean:
+	rm -rf $(VENV) .sluice build

@@ -1,0 +1,197 @@
+"""The command line `sluice`. Every command imports what it needs when it runs, so that help is instant."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from serving.errors import SluiceError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Pipelines from raw sources to a KServe endpoint; no model reaches users without passing measured gates.",
+)
+SYSTEMS = ("codebase",)
+QUESTIONS = (
+    "How do I make generation stop at a certain word?",
+    "Which setting lets the Trainer continue from where it crashed?",
+    "How can I load a model in 4 bit to save memory?",
+)
+System = Annotated[str, typer.Argument(help=f"The system: {', '.join(SYSTEMS)}.")]
+
+
+def _known(system: str) -> str:
+    if system not in SYSTEMS:
+        raise SluiceError(f"no system {system!r}; there is {', '.join(SYSTEMS)}")
+    return system
+
+
+def _environment() -> None:
+    """Telemetry of every tool off, one place for state, thread counts set: before anything heavy is imported."""
+    from serving.files import home
+
+    root = home()
+    os.environ["SLUICE_HOME"] = str(root)
+    for name, value in {
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+        "DO_NOT_TRACK": "1",
+        "GX_ANALYTICS_ENABLED": "false",
+        "FEAST_USAGE": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TOKENIZERS_PARALLELISM": "true",
+        "KFP_DISABLE_EXECUTION_CACHING_BY_DEFAULT": "false",
+        "KUBECONFIG": str(root / "serving" / "kubeconfig"),
+    }.items():
+        os.environ.setdefault(name, value)
+
+
+@app.command()
+def run(
+    system: System,
+    source: Annotated[
+        str, typer.Option(help="Directory of Python and Markdown; default: the installed transformers package.")
+    ] = "",
+    full: Annotated[bool, typer.Option("--full", help="Every file of the source, not only its core part.")] = False,
+    base_model: Annotated[
+        str, typer.Option(help="Encoder to start from: minilm, a Hugging Face id, or a directory.")
+    ] = "minilm",
+    settings: Annotated[Path | None, typer.Option(help="YAML of settings in place of the system's own.")] = None,
+    port: Annotated[int, typer.Option(help="First port of the endpoint, when this command has to start one.")] = 8080,
+) -> None:
+    """Run a system's pipeline to a promoted endpoint (or to the gate that refuses). What has not changed is not redone."""
+    from pipelines.laptop import release_on_laptop
+
+    if settings:
+        os.environ["SLUICE_SETTINGS"] = str(settings.resolve())
+    arguments = _arguments(_known(system), source, full, base_model)
+    with release_on_laptop(system, arguments, port):
+        pass
+
+
+@app.command()
+def demo(port: Annotated[int, typer.Option(help="First port of the endpoint.")] = 8080) -> None:
+    """Run `codebase` on part of transformers, ask the endpoint three questions, and keep serving while a person watches."""
+    from pipelines.client import ask_and_print
+    from pipelines.laptop import release_on_laptop, wait_for_interrupt
+
+    with release_on_laptop("codebase", _arguments("codebase", "", False, "minilm"), port) as url:
+        for question in QUESTIONS:
+            ask_and_print(url, "codebase", question)
+        if sys.stdin.isatty():
+            wait_for_interrupt()
+
+
+@app.command("compile")
+def compile_(
+    system: System = "codebase",
+    output: Annotated[Path, typer.Option(help="Directory for the YAML.")] = Path("build"),
+) -> None:
+    """Write the pipeline as KFP YAML, ready to upload in the KFP UI."""
+    import importlib
+    import warnings
+
+    from serving.files import atomic_file
+
+    pipeline = getattr(importlib.import_module(f"pipelines.{_known(system)}"), system)
+    from kfp import compiler
+
+    target = output / f"{system}.yaml"
+    with atomic_file(target) as scratch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        text = scratch.with_suffix(".yaml")
+        compiler.Compiler().compile(pipeline, str(text))
+        text.replace(scratch)
+    typer.echo(f"wrote {target}")
+
+
+@app.command()
+def serve(port: Annotated[int, typer.Option(help="First port; each endpoint takes the next one.")] = 8080) -> None:
+    """Bring up what was promoted on this machine and keep serving until Ctrl-C."""
+    from pipelines.laptop import serving_here, wait_for_interrupt
+
+    with serving_here(port):
+        wait_for_interrupt()
+
+
+@app.command()
+def ask(
+    question: str,
+    system: Annotated[str, typer.Option(help="The system to ask.")] = "codebase",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Ask the live endpoint one question; prints the answer, its sources with file:line, and the request id."""
+    from pipelines.client import ask_and_print, endpoint_url
+
+    ask_and_print(endpoint_url(_known(system)), system, question, as_json)
+
+
+@app.command()
+def feedback(
+    request_id: str,
+    vote: Annotated[str, typer.Argument(help="up or down")],
+    correction: Annotated[str, typer.Option(help="What would have been right: words, a path, or a symbol.")] = "",
+    system: Annotated[str, typer.Option(help="The system that answered.")] = "codebase",
+) -> None:
+    """Say whether an answer helped. It becomes a feature of its passages and a labelled row for the next training."""
+    from pipelines.client import endpoint_url, post
+
+    body = {"request_id": request_id, "vote": vote} | ({"correction": correction} if correction else {})
+    typer.echo(json.dumps(post(f"{endpoint_url(_known(system))}/feedback", body)))
+
+
+@app.command()
+def status(system: System = "codebase") -> None:
+    """Show what is served, by which revision and model version, and the last verdicts."""
+    from components.rollout.operate import status as state_of
+    from pipelines.client import show_status
+
+    show_status(_known(system), state_of(system))
+
+
+@app.command()
+def rollback(system: System = "codebase") -> None:
+    """Put the previous model back at 100 %, now, without a pipeline."""
+    from components.rollout.operate import rollback as back
+
+    typer.echo(back(_known(system)))
+
+
+def _arguments(system: str, source: str, full: bool, base_model: str) -> dict[str, Any]:
+    from pipelines.digest import source_digest
+    from pipelines.laptop import feedback_count, source_directory
+
+    directory = source_directory(source)
+    part = "all" if full or source else "core"
+    return {
+        "source": str(directory) if source else "",
+        "part": part,
+        "base_model": base_model,
+        "revision": source_digest(directory, part, str(feedback_count())),
+    }
+
+
+def main() -> None:
+    """Entry point: one sentence instead of a traceback for errors that are the caller's to mend; 130 after Ctrl-C."""
+    _environment()
+    try:
+        sys.exit(app(standalone_mode=False))
+    except SluiceError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        sys.exit(1)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        typer.secho("stopped; nothing is left running. The same command goes on where this one was.", err=True)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

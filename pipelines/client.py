@@ -1,0 +1,107 @@
+"""Talking to what is served: where an endpoint is, one question over HTTP, and the tables people read."""
+
+import json
+import os
+from typing import Any
+
+import httpx
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from serving.errors import SluiceError
+from serving.files import home
+from serving.verdict import read_verdicts
+
+_MEND = "start what was promoted with `sluice serve`, or promote a model with `sluice run codebase`"
+
+
+def _objects() -> list[dict[str, Any]]:
+    from kubernetes import client, config
+    from urllib3.exceptions import HTTPError
+
+    try:
+        config.load_kube_config(os.environ.get("KUBECONFIG"))
+        api = client.CustomObjectsApi()
+        found = api.list_namespaced_custom_object(
+            "serving.kserve.io",
+            "v1beta1",
+            os.environ.get("SLUICE_NAMESPACE", "default"),
+            "inferenceservices",
+            _request_timeout=10,
+        )
+    except (config.ConfigException, HTTPError, client.ApiException) as error:
+        raise SluiceError(f"no control plane answers at {os.environ.get('KUBECONFIG')}; {_MEND}") from error
+    return list(found["items"])
+
+
+def services() -> list[str]:
+    """Names of the InferenceServices in the namespace."""
+    return [item["metadata"]["name"] for item in _objects()]
+
+
+def endpoint_url(system: str) -> str:
+    """Address of a system's InferenceService, from its status.
+
+    Raises:
+        SluiceError: no control plane answers, or nothing of that name is served.
+    """
+    for item in _objects():
+        if item["metadata"]["name"] == system and item.get("status", {}).get("url"):
+            return str(item["status"]["url"])
+    raise SluiceError(f"nothing is served under the name {system}; {_MEND}")
+
+
+def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
+    """POST JSON and return the JSON answer.
+
+    Raises:
+        SluiceError: the endpoint did not answer, or answered 4xx or 5xx; the sentence is the server's own.
+    """
+    try:
+        answer = httpx.post(url, json=body, timeout=30)
+    except httpx.HTTPError as error:
+        raise SluiceError(f"{url} did not answer ({error}); {_MEND}") from error
+    try:
+        content = answer.json()
+    except ValueError:
+        content = {"error": answer.text[:300]}
+    if answer.is_error:
+        raise SluiceError(f"{url} answered {answer.status_code}: {content.get('error', content)}")
+    return dict(content)
+
+
+def ask_and_print(url: str, system: str, question: str, as_json: bool = False) -> None:
+    """Ask one question and print the answer with confidence, sources as path:line, revision and request id."""
+    result = post(f"{url}/v1/models/{system}:predict", {"instances": [{"question": question, "top_k": 3}]})[
+        "predictions"
+    ][0]
+    if as_json:
+        print(json.dumps(result))
+        return
+    console = Console(highlight=False)
+    said = "not sure; the nearest sources:" if result["abstained"] else escape(result["answer"])
+    console.print(
+        f"\n[bold]{escape(question)}[/]\n{said}\n[dim]confidence {result['confidence']:.2f}, "
+        f"revision {result['revision']}, request {result['request_id']}[/]"
+    )
+    for source in result["sources"]:
+        place = f"{source['path']}:{source['lines'][0]}"
+        console.print(f"  {source['score']:7.2f}  {escape(place)}  [dim]{escape(source['name'])}[/]", soft_wrap=True)
+
+
+def gates_table(system: str) -> Table:
+    """The verdicts of the last run's gates, from ``$SLUICE_HOME/reports``."""
+    table = Table("gate", "verdict", "why", title=f"{system}: gates", title_justify="left")
+    path = home() / "reports" / f"{system}.verdicts.json"
+    for verdict in read_verdicts(path) if path.exists() else []:
+        table.add_row(verdict.gate, "[green]passed[/]" if verdict.passed else "[red]refused[/]", escape(verdict.reason))
+    return table
+
+
+def show_status(system: str, state: dict[str, Any]) -> None:
+    """Print what `components.rollout.operate.status` found, then the last verdicts."""
+    console = Console(highlight=False)
+    for name, value in state.items():
+        console.print(f"{name:<12} {value}", soft_wrap=True)
+    console.print(gates_table(system))

@@ -1,0 +1,52 @@
+"""The child process of `sluice run`: one pipeline under kfp.local, cached, all of its noise on stdout.
+
+Run as ``python -m pipelines.execute SYSTEM ARGUMENTS_JSON``. It is a process of its own because kfp.local leaves
+`builtins.print` patched and logs to the root logger, and because a run must end with its parent, however that died.
+"""
+
+import fcntl
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+from serving.files import home
+
+
+def _follow(parent: int) -> None:
+    """End this process group when the parent is gone: a run nobody watches would race with the one that resumes it."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
+
+
+def _lock(root: Path) -> int:
+    handle = os.open(root / "run.lock", os.O_CREAT | os.O_RDWR)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        sys.exit(
+            f"serving.errors.SluiceError: another run is using {root}; wait for it, or set SLUICE_HOME to another directory"
+        )
+    return handle
+
+
+def main(system: str, arguments: str) -> None:
+    """Run the pipeline of ``system`` with keyword arguments given as a JSON object; artifacts go below ``$SLUICE_HOME/runs``."""
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    root = home() / "runs" / system
+    root.mkdir(parents=True, exist_ok=True)
+    _lock(root)
+    from kfp import local
+
+    local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), enable_caching=True)
+    pipeline = getattr(importlib.import_module(f"pipelines.{system}"), system)
+    pipeline(**json.loads(arguments))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

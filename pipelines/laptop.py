@@ -1,0 +1,170 @@
+"""What a laptop needs around a pipeline: the control plane that serves, Feast's feature server, and an end to both."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines import run as runs
+from pipelines.client import endpoint_url, gates_table, services
+from serving.errors import SluiceError
+from serving.files import home
+from serving.laptop import process
+
+console = Console(highlight=False)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class FeatureServer:
+    """Feast's own HTTP server over the repository's online store, started once there is a registry to serve from."""
+
+    def __init__(self) -> None:
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Start the server if it is not running and ``feast apply`` has been done; returns at once."""
+        from feature_repo.paths import environment, repository
+
+        with self._lock:
+            if self._process is not None or not Path(environment()["SLUICE_FEAST_REGISTRY"]).exists():
+                return
+            logs = home() / "logs"
+            logs.mkdir(parents=True, exist_ok=True)
+            feast = Path(sys.executable).with_name("feast")
+            with (logs / "feature-server.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [
+                        str(feast),
+                        "-c",
+                        str(repository()),
+                        "serve",
+                        "--host",
+                        "127.0.0.1",
+                        "--port",
+                        str(self.port),
+                        "--no-access-log",
+                    ],
+                    stdout=log,
+                    stderr=log,
+                    stdin=subprocess.DEVNULL,
+                    env={**os.environ, **environment()},
+                    preexec_fn=process.die_with_parent,
+                    start_new_session=True,
+                )
+
+    def stop(self) -> None:
+        """End the server and its workers."""
+        with self._lock:
+            if self._process is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGTERM)
+                self._process.wait(10)
+
+
+@contextlib.contextmanager
+def serving_here(port: int) -> Iterator[FeatureServer | None]:
+    """Bring up the control plane and the feature server for this home; end both on leaving.
+
+    Where a control plane already runs for this home (`sluice serve` in another terminal) it is used and left alone, and
+    None is yielded.
+    """
+    root = home() / "serving"
+    if process.running(root):
+        yield None
+        return
+    features = FeatureServer()
+    environment = {**os.environ, "SLUICE_FEATURE_SERVER": features.url}
+    features.start()
+    plane = process.start(root, port, environment)
+    try:
+        process.wait_until_up(root, 30)
+        yield features
+    finally:
+        plane.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            plane.wait(40)
+        features.stop()
+
+
+@contextlib.contextmanager
+def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> Iterator[str]:
+    """Run a system's pipeline with a cluster's stand-in beside it; yield the endpoint's URL while it serves.
+
+    Prints every step, the table of verdicts and the path of the report.
+    """
+    with serving_here(port) as features:
+
+        def after(step: str) -> None:
+            if step == "featurize" and features:
+                features.start()
+
+        part = "all of it" if arguments["part"] == "all" else "its user-facing core; --full takes every file"
+        console.print(f"[bold]{system}[/]: {arguments['source'] or 'the installed transformers package'} ({part})")
+        outcome = runs.run(system, arguments, console, after)
+        done = [step for step in outcome.steps if not step.cached]
+        console.print(
+            f"{len(done)} steps run, {len(outcome.steps) - len(done)} from the cache, {outcome.seconds:.0f} s"
+            f"\n[dim]log: {outcome.log}[/]"
+        )
+        console.print(gates_table(system))
+        console.print(f"report: {outcome.report}")
+        yield endpoint_url(system)
+
+
+def wait_for_interrupt() -> None:
+    """Serve until Ctrl-C or SIGTERM."""
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for name in services():
+        console.print(f"{name}: {endpoint_url(name)}")
+    console.print("serving; Ctrl-C stops everything")
+    with contextlib.suppress(KeyboardInterrupt):
+        while not stop.is_set():
+            time.sleep(0.2)
+
+
+def source_directory(source: str) -> Path:
+    """The directory to read: ``source``, or the installed transformers package.
+
+    Raises:
+        SluiceError: there is no such directory.
+    """
+    if source:
+        path = Path(source).resolve()
+        if not path.is_dir():
+            raise SluiceError(f"--source {source}: no such directory; name one that holds Python or Markdown files")
+        return path
+    import importlib.util
+
+    spec = importlib.util.find_spec("transformers")
+    if spec is None or not spec.origin:
+        raise SluiceError(
+            "the transformers package is not installed here; install it, or name a directory with --source"
+        )
+    return Path(spec.origin).parent
+
+
+def feedback_count() -> int:
+    """How many votes people have given; a new one makes the data of the next run new."""
+    url = os.environ.get("SLUICE_FEEDBACK_DB", f"sqlite:///{home() / 'feedback.db'}")
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return 0
+    from serving.feedback import labelled
+
+    return len(labelled(url))

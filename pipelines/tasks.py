@@ -1,0 +1,28 @@
+"""What every task of every pipeline gets: a name for people, and a cache key that knows its code."""
+
+import os
+
+from kfp.dsl import PipelineTask
+
+from pipelines.digest import code_digest
+
+
+def named(
+    task: PipelineTask, title: str, room: str, *, cached: bool = True, threads: int | None = None
+) -> PipelineTask:
+    """Give a task its display name and make its cache key follow the code of ``components/<room>``.
+
+    ``threads`` caps the numeric libraries of the step (set it where steps run side by side). ``cached=False`` is for
+    steps that read live state: a registry, a cluster.
+    """
+    task.set_display_name(title)
+    task.set_env_variable("SLUICE_CODE_DIGEST", code_digest(f"components.{room}.component"))
+    task.set_caching_options(cached)
+    if threads:
+        task.set_env_variable("OMP_NUM_THREADS", str(threads))
+    return task
+
+
+def study_workers() -> list[int]:
+    """Numbers of the study's workers: as many as the cores here, two at least (KFP needs the list at compile time)."""
+    return list(range(max(2, min(os.cpu_count() or 2, 8))))
