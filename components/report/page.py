@@ -6,9 +6,11 @@ No script library, font or style is fetched: pages open from a file, inside the 
 from __future__ import annotations
 
 import io
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +72,7 @@ def new_figure(width: float = 8.0, height: float = 3.4) -> Figure:
 
 
 def cell(value: object) -> str:
-    """One table cell as escaped text: whole numbers grouped, other numbers to four significant digits, None as a dash."""
+    """One table cell as escaped text: whole numbers grouped, others to four significant digits, None as a dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "–"
     if isinstance(value, bool) or type(value).__name__ == "bool":
@@ -134,8 +136,14 @@ def badge(passed: bool, words: tuple[str, str] = ("Passed", "Stopped")) -> str:
     )
 
 
+def page_data(html: str) -> dict[str, Any]:
+    """What `Page.data` and `Page.verdicts` left in a page, by name; of a name used twice the last."""
+    found = re.findall(r'<script type="application/json" data-name="([^"]*)">(.*?)</script>', html, flags=re.S)
+    return {name: json.loads(text) for name, text in found}
+
+
 class Page:
-    """A page under construction; every method appends one block and returns the page, `write` saves it whole or not at all.
+    """A page under construction; every method appends one block and returns the page, `write` saves it whole.
 
     Text and table cells are escaped. A string that starts with ``<`` and ends with ``>`` counts as markup of your own:
     pass data through ``html.escape`` before it goes into one.
@@ -156,6 +164,11 @@ class Page:
         markup = text.lstrip().startswith("<") and text.rstrip().endswith(">")
         return self._add(text if markup else f"<p>{escape(text)}</p>")
 
+    def data(self, name: str, value: object) -> Page:
+        """Numbers for a program that reads this page later (`page_data`); they are not shown. JSON values only."""
+        text = json.dumps(value).replace("<", "\\u003c")
+        return self._add(f'<script type="application/json" data-name="{escape(name, quote=True)}">{text}</script>')
+
     def heading(self, text: str, level: int = 2) -> Page:
         """A section's heading (level 2 or 3)."""
         return self._add(f"<h{level}>{escape(text)}</h{level}>")
@@ -175,13 +188,15 @@ class Page:
         """A matplotlib figure as inline SVG; the caption is also what a screen reader says."""
         picture = svg(figure, caption or "Figure", f"{self.title}{len(self._blocks)}")
         note = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-        return self._add(f"<figure>{picture}{note}</figure>")
+        return self._add(f'<figure><div class="picture">{picture}</div>{note}</figure>')
 
     def verdicts(self, verdicts: Iterable[Verdict]) -> Page:
-        """One card a verdict: the gate, passed or stopped, the reason, and the figures to unfold."""
+        """One card a verdict: the gate, passed or stopped, the reason, and the figures to unfold; also kept as data."""
+        verdicts = list(verdicts)
+        self.data("verdicts", [asdict(v) for v in verdicts])
         for v in verdicts:
             figures = table_html([{"figure": k, "value": x} for k, x in v.figures.items()]) if v.figures else ""
-            more = f"<details><summary>{len(v.figures)} figures</summary>{figures}</details>" if figures else ""
+            more = f"<details><summary>Figures ({len(v.figures)})</summary>{figures}</details>" if figures else ""
             self._add(
                 f'<section class="verdict {"good" if v.passed else "bad"}"><h3>{escape(v.gate.capitalize())}</h3>'
                 f"{badge(v.passed)}<p>{escape(v.reason)}</p>{more}</section>"
@@ -191,7 +206,8 @@ class Page:
     def details(self, title: str, html: str, open: bool = False) -> Page:
         """A folded block of markup; a whole page (it starts with ``<!doctype``) is embedded in a frame of its own."""
         if html.lstrip()[:9].lower() == "<!doctype":
-            html = f'<iframe title="{escape(title, quote=True)}" sandbox="allow-same-origin" srcdoc="{escape(html)}"></iframe>'
+            frame = f'<iframe title="{escape(title, quote=True)}" sandbox="allow-same-origin"'
+            html = f'{frame} srcdoc="{escape(html)}"></iframe>'
         return self._add(f"<details{' open' if open else ''}><summary>{escape(title)}</summary>{html}</details>")
 
     def html(self) -> str:
