@@ -210,6 +210,10 @@ class Page:
             html = f'{frame} srcdoc="{escape(html)}"></iframe>'
         return self._add(f"<details{' open' if open else ''}><summary>{escape(title)}</summary>{html}</details>")
 
+    def body(self) -> str:
+        """The blocks after the title, as markup for another page's `details`."""
+        return "\n".join(self._blocks[1:])
+
     def html(self) -> str:
         """The whole document."""
         style = (Path(__file__).parent / "page.css").read_text()

@@ -1,0 +1,89 @@
+"""From a bundle and the questions to predictions: every question's full ranking, by the retriever that would serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from components.evaluate.settings import EvaluateSettings
+from serving.errors import SluiceError
+from serving.retrieval.passages import require_columns, withhold
+
+if TYPE_CHECKING:
+    from serving.retrieval.retriever import Retriever
+
+QUESTIONS = ("question_id", "question", "gold", "path", "category", "persona", "split", "withheld")
+PASSAGES = ("passage_id", "path", "name", "kind", "text", "n_tokens", "documented")
+RETRIEVERS = ("served", "dense", "bm25")
+PROTOCOL = {"test": "withheld", "persona": "persona"}
+"""How each question set is measured: the test set on withheld texts, the persona set on the served index."""
+
+
+def read(passages: Path, questions: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The two tables, columns checked. Errors: `SluiceError` naming the column that is missing."""
+    texts, asked = pd.read_parquet(passages), pd.read_parquet(questions)
+    require_columns(texts, PASSAGES, "passages.parquet", "ingest")
+    require_columns(asked, QUESTIONS, "questions.parquet", "make_qa")
+    return texts, asked
+
+
+def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, settings: EvaluateSettings) -> pd.DataFrame:
+    """Rank all passages for the frozen test set and the persona set.
+
+    Out: one row a question and retriever (served, dense, bm25): question_id, set, category, persona, retriever, rank
+    int32 (1-based, of the best gold passage; passages + 1 if none is indexed), confidence float32 and abstained (served
+    only, else NaN and False), top (5 passage ids), correct (rank 1), path (of the gold passage). Questions whose gold
+    passages are all missing from ``passages`` are left out. Errors: `SluiceError` if that leaves a set empty.
+    """
+    from serving.load import load
+
+    retriever: Retriever = load(bundle, threads=settings.threads)  # type: ignore[assignment]
+    try:
+        return pd.concat(
+            [
+                _rows(retriever.reindex(withhold(passages, questions)), _set(questions, passages, "test"), "test"),
+                _rows(_on(retriever, bundle, passages), _set(questions, passages, "persona"), "persona"),
+            ],
+            ignore_index=True,
+        )
+    finally:
+        retriever.close()
+
+
+def _on(retriever: Retriever, bundle: Path, passages: pd.DataFrame) -> Retriever:
+    """The index as it is served; a champion packed from other sources gets today's, or it would fail for its age."""
+    indexed = pd.read_parquet(bundle / "index" / "passages.parquet", columns=["passage_id"])["passage_id"]
+    same = set(indexed) == set(passages["passage_id"])
+    return retriever if same else retriever.reindex(passages)
+
+
+def _set(questions: pd.DataFrame, passages: pd.DataFrame, name: str) -> pd.DataFrame:
+    chosen = questions[questions["split"] == name]
+    known = set(passages["passage_id"])
+    answerable = chosen[[any(g in known for g in gold) for gold in chosen["gold"]]]
+    if answerable.empty:
+        raise SluiceError(
+            f"questions.parquet: none of its {len(chosen)} questions of split {name!r} has a gold passage in "
+            "passages.parquet; ingest the sources they are about, or add questions (see components/make_qa)"
+        )
+    return answerable.reset_index(drop=True)
+
+
+def _rows(retriever: Retriever, questions: pd.DataFrame, name: str) -> pd.DataFrame:
+    ranks = retriever.ranks(questions["question"].tolist(), [list(gold) for gold in questions["gold"]])
+    nothing = np.full(len(questions), np.nan, dtype=np.float32)
+    tables = []
+    for kind in RETRIEVERS:
+        served = kind == "served"
+        table = questions[["question_id", "category", "persona", "path"]].copy()
+        table["set"], table["retriever"] = name, kind
+        table["rank"] = np.asarray(ranks.best[kind], dtype=np.int32)
+        table["confidence"] = np.asarray(ranks.confidence, dtype=np.float32) if served else nothing
+        table["abstained"] = np.asarray(ranks.abstained, dtype=bool) if served else False
+        table["top"] = [list(ids[:5]) for ids in ranks.top[kind]]
+        table["correct"] = table["rank"] == 1
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)

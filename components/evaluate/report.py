@@ -1,0 +1,103 @@
+"""The evaluation's page: scores, slices, trust in the confidence, and where it goes wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from components.evaluate import pictures
+from components.evaluate.failures import by_property, count_modes, explain
+from components.evaluate.settings import EvaluateSettings
+from components.evaluate.summary import Confidence
+from components.report.page import Page
+from serving.bundle import Bundle
+
+CAPTIONS = {
+    "scores": "Means with 95 % bootstrap intervals, full ranking over all passages. Test questions are sentences of "
+    "the documentation, which are cut out of the searched texts; persona questions are in users' own words.",
+    "slices": "Mean reciprocal rank of each slice. A wide interval is a small slice, not a bad one.",
+    "trust": "Left: groups of equally many answers by confidence; on the dashed line, confidence is the share right. "
+    "Right: the error rate among the most confident answers; the dot is the threshold below which it abstains.",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All that the page shows: the tables of one bundle's evaluation."""
+
+    bundle: Bundle
+    passages: pd.DataFrame
+    questions: pd.DataFrame
+    predictions: pd.DataFrame
+    summary: pd.DataFrame
+    confidence: dict[str, Confidence]
+    figures: dict[str, float]
+
+
+def build(found: Evaluation, settings: EvaluateSettings) -> Page:
+    """Draw and write everything; the page also carries bundle and figures as data for the final report."""
+    page = Page("Evaluation", "The very bundle that would be served, on questions it has never seen.")
+    _headline(page, found)
+    page.heading("Scores").figure(pictures.scores(found.summary), CAPTIONS["scores"])
+    page.details("All scores in numbers", Page("").table(_numbers(found.summary)).body())
+    page.heading("By slice").figure(pictures.slices(found.summary), CAPTIONS["slices"])
+    page.heading("Can its confidence be trusted?").figure(pictures.trust(found.confidence), CAPTIONS["trust"])
+    page.table([_trust(name, c) for name, c in found.confidence.items()])
+    _failures(page, found, settings)
+    return page
+
+
+def _headline(page: Page, found: Evaluation) -> None:
+    served = found.summary[(found.summary["by"] == "all") & (found.summary["retriever"] == "served")]
+    cells = {(row["set"], row["metric"]): row for row in served.to_dict("records")}
+    tiles = []
+    for label, key in (
+        ("Recall@10, test", ("test", "recall@10")),
+        ("Reciprocal rank, test", ("test", "mrr")),
+        ("Recall@10, personas", ("persona", "recall@10")),
+        ("Reciprocal rank, personas", ("persona", "mrr")),
+    ):
+        row = cells[key]
+        tiles.append((label, f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}, n = {row['n']}"))
+    bundle = found.bundle
+    counts = {"passages": len(found.passages), **{s: int(cells[s, "mrr"]["n"]) for s in ("test", "persona")}}
+    about = {"system": bundle.system, "base_model": bundle.base_model, "adapter": bundle.adapter}
+    about |= {"variant": bundle.variant, "variants": {k: v.model_dump() for k, v in bundle.variants.items()}}
+    page.tiles(tiles).data("bundle", about).data("counts", counts).data("figures", found.figures)
+
+
+def _numbers(summary: pd.DataFrame) -> list[dict[str, object]]:
+    whole = summary[summary["by"] == "all"].copy()
+    whole["score"] = [f"{r.mean:.3f} ({r.low:.3f}–{r.high:.3f})" for r in whole.itertuples()]
+    wide = whole.pivot(index=["set", "retriever"], columns="metric", values="score").reset_index()
+    return [{str(k): v for k, v in row.items()} for row in wide.to_dict("records")]
+
+
+def _trust(name: str, found: Confidence) -> dict[str, object]:
+    return {
+        "set": name,
+        "calibration error (ECE)": found.ece,
+        "Brier score": found.brier,
+        "area under risk–coverage": found.curve.area,
+        "answered": found.coverage,
+        "wrong when it answers": found.risk_answered,
+        "would be wrong when it abstains": found.risk_abstained,
+    }
+
+
+def _failures(page: Page, found: Evaluation, settings: EvaluateSettings) -> None:
+    page.heading("Where it goes wrong")
+    misses = explain(found.predictions, found.passages, found.questions, found.bundle.encoder.max_tokens)
+    if misses.empty:
+        page.text("No question of either set has a wrong first passage.")
+        return
+    rows = count_modes(misses)
+    page.figure(pictures.modes(rows), "Every wrong first passage, by the first reason that the data supports.")
+    page.table(rows)
+    properties = by_property(found.predictions, found.passages, found.questions)
+    page.details("Share missed, by what the wanted passage is", Page("").table(properties).body())
+    page.heading("Examples", 3).text("The most confident wrong answers: those a user would believe.")
+    worst = misses.sort_values(["confidence", "question"], ascending=[False, True]).head(settings.examples)
+    columns = ["question", "wanted", "found", "rank", "confidence", "mode"]
+    page.table([{str(k): v for k, v in row.items()} for row in worst[columns].to_dict("records")])

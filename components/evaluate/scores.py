@@ -1,0 +1,72 @@
+"""Scores of rankings and their bootstrap intervals: pure functions on arrays."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
+
+
+class Interval(NamedTuple):
+    """A mean and the bounds of its confidence interval, in the unit of the scores."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def per_question(rank: NDArray[np.integer], metric: str) -> Floats:
+    """One score a question, 0 to 1, from the 1-based rank of its best gold passage; float64 [questions].
+
+    ``metric`` is ``mrr`` (reciprocal rank), ``recall@K`` (found among the first K) or ``ndcg@K`` (binary gain of the
+    best gold passage, Järvelin & Kekäläinen 2002: one passage that answers is enough, so the ideal gain is 1).
+    """
+    rank = np.asarray(rank, dtype=np.float64)
+    if metric == "mrr":
+        return 1.0 / rank
+    kind, _, digits = metric.partition("@")
+    if kind not in ("recall", "ndcg") or not digits.isdigit():
+        raise ValueError(f"no metric {metric!r}; known: mrr, recall@K, ndcg@K")
+    found = rank <= int(digits)
+    return found.astype(np.float64) if kind == "recall" else np.where(found, 1.0 / np.log2(rank + 1.0), 0.0)
+
+
+def resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
+    """Means of bootstrap samples of the rows (Efron & Tibshirani 1993, ch. 6).
+
+    In: ``values`` [n] or [n, columns]; all columns of one sample are drawn from the same rows, so their differences are
+    paired. Out: float64 [resamples, columns]. Draws are counted into weights, so a block of samples is one product.
+    """
+    table = values[:, None] if values.ndim == 1 else values
+    n = len(table)
+    if n == 0:
+        raise ValueError("no rows to resample")
+    rng = np.random.default_rng(seed)
+    means = np.empty((resamples, table.shape[1]))
+    block = max(1, 2_000_000 // n)
+    for start in range(0, resamples, block):
+        rows = min(block, resamples - start)
+        drawn = rng.integers(0, n, size=(rows, n), dtype=np.int32)
+        drawn += (np.arange(rows, dtype=np.int32) * n)[:, None]
+        weights = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n)
+        means[start : start + rows] = weights @ table / n
+    return means
+
+
+def intervals(values: Floats, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> list[Interval]:
+    """Mean and percentile bootstrap interval of every column of scores [n, columns]; NaN when there are no rows."""
+    if len(values) == 0:
+        return [Interval(float("nan"), float("nan"), float("nan"))] * values.shape[1]
+    means = resampled_means(values, resamples, seed)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    rows = zip(values.mean(axis=0), low, high, strict=True)
+    return [Interval(float(mean), float(a), float(b)) for mean, a, b in rows]
+
+
+def interval(values: Floats, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
+    """The same for one list of scores [n]."""
+    return intervals(np.asarray(values, dtype=np.float64)[:, None], resamples, seed, level)[0]
