@@ -65,7 +65,7 @@ def run(
     settings: Annotated[Path | None, typer.Option(help="YAML of settings in place of the system's own.")] = None,
     port: Annotated[int, typer.Option(help="First port of the endpoint, when this command has to start one.")] = 8080,
 ) -> None:
-    """Run a system's pipeline to a promoted endpoint (or to the gate that refuses). What has not changed is not redone."""
+    """Run a pipeline to a promoted endpoint, or to the gate that refuses; what has not changed is not redone."""
     from pipelines.laptop import release_on_laptop
 
     if settings:
@@ -77,7 +77,7 @@ def run(
 
 @app.command()
 def demo(port: Annotated[int, typer.Option(help="First port of the endpoint.")] = 8080) -> None:
-    """Run `codebase` on part of transformers, ask the endpoint three questions, and keep serving while a person watches."""
+    """Run `codebase` on part of transformers, ask three questions, and keep serving while a person watches."""
     from pipelines.client import ask_and_print
     from pipelines.laptop import release_on_laptop, wait_for_interrupt
 

@@ -16,7 +16,7 @@ def codebase(source: str = "", revision: str = "", part: str = "core", base_mode
     """From a source tree to a LoRA-tuned, quantised retriever behind a KServe endpoint, every gate included.
 
     Args:
-        source: Directory of Python and Markdown files, with or without git history; empty means the installed transformers package.
+        source: Directory of Python and Markdown, with or without git history; empty means the installed transformers.
         revision: Content digest or commit of the source; the steps run again when it changes.
         part: Which files: "core" is the user-facing part of transformers, "all" is every file.
         base_model: Encoder to start from: "minilm", any Hugging Face id, or a directory.

@@ -54,7 +54,7 @@ def code_digest(module: str) -> str:
 
 
 def source_digest(source: Path, *extra: str) -> str:
-    """SHA-256 (16 hex digits) over the Python, Markdown and JSON-lines files below ``source`` and over ``extra`` words."""
+    """SHA-256 (16 hex digits) over the Python, Markdown and JSON-lines files below ``source``, and over ``extra``."""
     sha = hashlib.sha256("\0".join(extra).encode())
     for file in sorted(p for p in source.rglob("*") if p.suffix in SOURCE_SUFFIXES and p.is_file()):
         sha.update(str(file.relative_to(source)).encode())

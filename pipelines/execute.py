@@ -14,6 +14,7 @@ import threading
 import time
 from pathlib import Path
 
+from serving.errors import SluiceError
 from serving.files import home
 
 
@@ -29,14 +30,12 @@ def _lock(root: Path) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        sys.exit(
-            f"serving.errors.SluiceError: another run is using {root}; wait for it, or set SLUICE_HOME to another directory"
-        )
+        raise SluiceError(f"another run is using {root}; wait for it, or set another SLUICE_HOME") from None
     return handle
 
 
 def main(system: str, arguments: str) -> None:
-    """Run the pipeline of ``system`` with keyword arguments given as a JSON object; artifacts go below ``$SLUICE_HOME/runs``."""
+    """Run the pipeline of ``system`` with arguments given as a JSON object; artifacts go to ``$SLUICE_HOME/runs``."""
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     root = home() / "runs" / system
     root.mkdir(parents=True, exist_ok=True)
