@@ -1,12 +1,13 @@
 """The child process of `sluice run`: one pipeline under kfp.local, cached, all of its noise on stdout.
 
-Run as ``python -m pipelines.execute SYSTEM ARGUMENTS_JSON``. It is a process of its own because kfp.local leaves
+Run as ``python -m pipelines.execute MODULE:PIPELINE ARGUMENTS_JSON``. It is a process of its own because kfp.local leaves
 `builtins.print` patched and logs to the root logger, and because a run must end with its parent, however that died.
 """
 
 import fcntl
 import importlib
 import json
+import logging
 import os
 import signal
 import sys
@@ -34,16 +35,20 @@ def _lock(root: Path) -> int:
     return handle
 
 
-def main(system: str, arguments: str) -> None:
-    """Run the pipeline of ``system`` with arguments given as a JSON object; artifacts go to ``$SLUICE_HOME/runs``."""
+def main(reference: str, arguments: str) -> None:
+    """Run ``module:pipeline`` with arguments given as a JSON object; artifacts go to ``$SLUICE_HOME/runs/<pipeline>``."""
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
-    root = home() / "runs" / system
+    module, _, name = reference.partition(":")
+    root = home() / "runs" / name
     root.mkdir(parents=True, exist_ok=True)
     _lock(root)
     from kfp import local
 
+    # kfp.local tells of a cache hit outside of its own logger's context.
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s - %(message)s")
+
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), enable_caching=True)
-    pipeline = getattr(importlib.import_module(f"pipelines.{system}"), system)
+    pipeline = getattr(importlib.import_module(module), name)
     pipeline(**json.loads(arguments))
 
 

@@ -116,7 +116,7 @@ def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> I
 
         part = "all of it" if arguments["part"] == "all" else "its user-facing core; --full takes every file"
         console.print(f"[bold]{system}[/]: {arguments['source'] or 'the installed transformers package'} ({part})")
-        outcome = runs.run(system, arguments, console, after)
+        outcome = runs.run(f"pipelines.{system}:{system}", arguments, console, after)
         done = [step for step in outcome.steps if not step.cached]
         console.print(
             f"{len(done)} steps run, {len(outcome.steps) - len(done)} from the cache, {outcome.seconds:.0f} s"

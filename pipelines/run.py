@@ -45,12 +45,12 @@ class Outcome:
 
 
 def run(
-    system: str, arguments: Mapping[str, str], console: Console, on_step: Callable[[str], None] = lambda name: None
+    reference: str, arguments: Mapping[str, str], console: Console, on_step: Callable[[str], None] = lambda name: None
 ) -> Outcome:
     """Run a system's pipeline to its end and show every step.
 
     Args:
-        system: a module of `pipelines` with a pipeline of the same name.
+        reference: ``module:pipeline``.
         arguments: the pipeline's parameters.
         console: where progress is drawn; KFP's own log goes to ``$SLUICE_HOME/logs``.
         on_step: called with the task's name when a step has ended.
@@ -61,11 +61,12 @@ def run(
     """
     logs = home() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
+    system = reference.partition(":")[2]
     outcome = Outcome(logs / f"{system}-{time.strftime('%Y%m%d-%H%M%S')}.log", home() / "reports" / f"{system}.html")
     began = time.monotonic()
     with outcome.log.open("w+", encoding="utf-8", errors="replace") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "pipelines.execute", system, json.dumps(dict(arguments))],
+            [sys.executable, "-m", "pipelines.execute", reference, json.dumps(dict(arguments))],
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
