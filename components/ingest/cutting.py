@@ -1,0 +1,126 @@
+"""Records to pieces that fit the window. Runs in the worker processes, beside the reading."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
+
+from components.ingest.markdown import read_markdown
+from components.ingest.prose import squeeze, summary
+from components.ingest.python_source import read_python
+from components.ingest.records import Record, Skipped
+from components.ingest.window import Window, break_at
+
+_HEADER_SIGNATURE = 240
+_BODY_CHARS = 1400
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[._\-/>]+")
+_STEM = re.compile(r"\.(?:py|pyi|md|mdx|markdown)$")
+
+
+class Piece(NamedTuple):
+    """What one passage holds of its record's documentation and code; ``n_tokens`` includes special tokens."""
+
+    doc: str
+    body: str
+    n_tokens: int
+
+
+class Cut(NamedTuple):
+    """A record (its documentation and code now in ``pieces``), a digest of its content, and what its passages share."""
+
+    record: Record
+    content: bytes
+    header: str
+    summary: str
+    pieces: list[Piece]
+
+
+class Task(NamedTuple):
+    """A worker's share: files of one kind below ``root``, and how to read and cut them."""
+
+    markdown: bool
+    root: str
+    paths: list[str]
+    undocumented_min_lines: int
+    tokenizer: str
+    max_tokens: int
+    max_parts: int
+
+
+def read_and_cut(task: Task) -> tuple[list[Cut], list[Skipped], int]:
+    """Read a task's files: cut records, files that could not be read, bytes read."""
+    if task.markdown:
+        records, skipped, size = read_markdown(task.root, task.paths)
+    else:
+        records, skipped, size = read_python(task.root, task.paths, task.undocumented_min_lines)
+    return cut_all(records, _window(task.tokenizer, task.max_tokens), task.max_parts), skipped, size
+
+
+@lru_cache(maxsize=1)
+def _window(tokenizer: str, max_tokens: int) -> Window:
+    return Window(tokenizer, max_tokens)
+
+
+def cut_all(records: list[Record], window: Window, max_parts: int) -> list[Cut]:
+    """Cut every record, in order."""
+    window.learn(f"{r.path} {r.signature} {r.doc} {r.body[:_BODY_CHARS]}" for r in records)
+    out = []
+    for record in records:
+        content = "\0".join((record.name, record.signature, record.doc, record.body)).encode(errors="replace")
+        top, pieces = header(record), list(cut(record, window, max_parts))
+        light = record._replace(doc="", body="")
+        out.append(Cut(light, hashlib.blake2b(content, digest_size=16).digest(), top, summary(record.doc), pieces))
+    return out
+
+
+def words(name: str) -> str:
+    """A symbol or path as lower-case words: ``generation/LogitsWarper.call`` -> "generation logits warper call"."""
+    return squeeze(_HUMP.sub(" ", name)).lower()
+
+
+def header(record: Record) -> str:
+    """What every part of a record starts with: module words, the name in words, the signature as written (trimmed).
+
+    People ask in words, and wordpieces of ``temperaturelogitswarper`` say little, so the name stands in both forms.
+    """
+    if record.kind in ("commit", "issue"):
+        return _trim(record.signature, _HEADER_SIGNATURE)
+    module = words(_STEM.sub("", record.path))
+    if record.kind == "section":
+        return _trim(f"{module}: {record.name}", _HEADER_SIGNATURE)
+    qualified = record.name if "." in record.name else ""
+    lines = [_trim(f"{module}: {words(record.name)}", 160), qualified[:100], _trim(record.signature, _HEADER_SIGNATURE)]
+    return "\n".join(line for line in lines if line)
+
+
+def _trim(text: str, size: int) -> str:
+    return text if len(text) <= size else text[:size].rsplit(" ", 1)[0]
+
+
+def cut(record: Record, window: Window, max_parts: int) -> Iterator[Piece]:
+    """Pieces of one record.
+
+    Documentation longer than the window continues in further pieces, each to stand under the same header. Code fills
+    what room is left behind the documentation's end; its tail is not indexed, which bounds the number of passages.
+    """
+    spent = window.count(header(record) + "\n")
+    room = max(window.room - spent, 1)
+    rest = record.doc
+    for _ in range(max_parts):
+        head = rest[: room * 8]
+        size, used = window.fit(head, room)
+        if head and not size:  # one word longer than the window: a wordpiece holds a character or more, so this fits
+            size, used = min(len(head), room), room
+        whole = size >= len(rest)
+        doc = rest if whole else rest[: break_at(rest, size)].strip("\n ")
+        if not whole:
+            used = window.count(doc)
+            rest = rest[break_at(rest, size) :].lstrip("\n")
+        body, left = "", room - used - (window.count("\n") if record.doc else 0)
+        if whole and record.body and left > 0:
+            size, more = window.fit(record.body[: left * 8], left)
+            body, used = record.body[:size].rstrip(), used + more
+        yield Piece(doc, body, min(spent + used, window.room) + window.special)
+        if whole or not rest.strip():
+            return

@@ -1,0 +1,71 @@
+"""Cut records to the table of passages: copies dropped, identified, linked, dated, split."""
+
+import hashlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from components.ingest.cutting import Cut
+from components.ingest.history import Change
+from components.ingest.records import Record
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+COLUMNS = (
+    "passage_id", "path", "name", "kind", "signature", "doc", "body", "text", "summary", "start_line", "end_line",
+    "commit", "url", "n_tokens", "documented", "n_changes", "changed_at", "split",
+)  # fmt: skip
+
+
+def unique(cuts: Iterable[Cut]) -> list[Cut]:
+    """Sorted by path and line, with every (name, signature, documentation, code) kept once: copied code counts once."""
+    seen: set[bytes] = set()
+    out = []
+    for cut in sorted(cuts, key=lambda c: (c.record.path, c.record.start, c.record.name)):
+        if cut.content not in seen:
+            seen.add(cut.content)
+            out.append(cut)
+    return out
+
+
+def split_of(path: str) -> str:
+    """train, val or test (80/10/10) by a stable hash of the path: a file never lies in two splits."""
+    bucket = int.from_bytes(hashlib.sha256(path.encode(errors="replace")).digest()[:4], "big") % 10
+    return {0: "test", 1: "val"}.get(bucket, "train")
+
+
+def table(cuts: list[Cut], files: dict[str, Change], times: dict[str, int], url: str) -> "pd.DataFrame":
+    """One row a passage (columns ``COLUMNS``), in the cuts' order, identical text once.
+
+    ``files``: git history by path; ``times``: epoch seconds of files without history; ``url``: template of links.
+    """
+    import pandas as pd
+
+    rows: list[tuple[Any, ...]] = []
+    seen: set[str] = set()
+    for cut in cuts:
+        record = cut.record
+        unknown = Change(0, record.changed_at or times.get(record.path, 0), record.commit)
+        change = files.get(record.path, unknown)
+        split, link = split_of(record.path), record.url or _link(url, record, change.commit)
+        for part, piece in enumerate(cut.pieces):
+            text = "\n".join(t for t in (cut.header, piece.doc, piece.body) if t)
+            if text in seen:
+                continue
+            seen.add(text)
+            identity = hashlib.sha256(f"{record.path}\0{record.name}\0{part}\0{text}".encode(errors="replace"))
+            rows.append((
+                identity.hexdigest()[:16], record.path, record.name, record.kind, record.signature, piece.doc,
+                piece.body, text, cut.summary, record.start, record.end, change.commit, link, piece.n_tokens,
+                bool(cut.pieces[0].doc), change.count, change.at, split,
+            ))  # fmt: skip
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame["changed_at"] = pd.to_datetime(frame["changed_at"], unit="s", utc=True).astype("datetime64[us, UTC]")
+    whole = ("start_line", "end_line", "n_tokens", "n_changes")
+    return frame.astype(dict.fromkeys(whole, "int32"))
+
+
+def _link(template: str, record: Record, commit: str) -> str:
+    if not template or not record.start or (not commit and "{commit}" in template):
+        return ""
+    return template.format(path=record.path, start=record.start, end=record.end, commit=commit)

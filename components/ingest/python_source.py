@@ -1,0 +1,189 @@
+"""Python source to records, by ``ast`` alone: nothing is imported, no code runs."""
+
+import ast
+import gc
+import inspect
+import io
+import os
+import tokenize
+import warnings
+from collections.abc import Iterator
+
+from components.ingest.prose import clean, squeeze
+from components.ingest.records import Record, Skipped
+
+_BODY_CHARS = 1400
+_SIGNATURE_CHARS = 400
+_Function = ast.FunctionDef | ast.AsyncFunctionDef
+_BLOCKS = (ast.If, ast.Try, ast.With)
+
+
+def read_python(root: str, paths: list[str], undocumented_min_lines: int) -> tuple[list[Record], list[Skipped], int]:
+    """Records of every file, the files that could not be parsed, and bytes read. Runs in a worker process."""
+    records: list[Record] = []
+    skipped: list[Skipped] = []
+    total = 0
+    collecting = gc.isenabled()
+    gc.disable()  # syntax trees hold no cycles, and collecting amid millions of young nodes costs a third of the time
+    try:
+        for path in paths:
+            try:
+                with open(os.path.join(root, path), "rb") as stream:
+                    raw = stream.read()
+                total += len(raw)
+                records.extend(parse(decode(raw), path, undocumented_min_lines))
+            except (SyntaxError, ValueError, LookupError) as error:
+                skipped.append(Skipped(path, f"not valid Python: {error}"))
+            except (RecursionError, MemoryError):
+                skipped.append(Skipped(path, "nested too deeply to parse"))
+            except OSError as error:
+                skipped.append(Skipped(path, f"cannot be read ({error.strerror})"))
+    finally:
+        if collecting:
+            gc.enable()
+    return records, skipped, total
+
+
+def decode(raw: bytes) -> str:
+    """Text of a source file, in UTF-8 or the encoding it declares (PEP 263); SyntaxError or ValueError if broken."""
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(raw).readline)
+        text = raw.decode(encoding)
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def parse(text: str, path: str, undocumented_min_lines: int) -> Iterator[Record]:
+    """Records of one file, in the order of its lines."""
+    if "def " not in text and "class " not in text:
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # "\d" in a string of someone else's code is not our concern
+        warnings.simplefilter("ignore", DeprecationWarning)
+        tree = ast.parse(text)
+    # Not splitlines(): ast counts only \n, a form feed inside a string must not shift the lines.
+    yield from _Reader(text.split("\n"), path, undocumented_min_lines).read(tree.body, "")
+
+
+class _Reader:
+    def __init__(self, lines: list[str], path: str, min_lines: int) -> None:
+        self.lines, self.path, self.min_lines = lines, path, min_lines
+
+    def read(self, body: list[ast.stmt], prefix: str) -> Iterator[Record]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                if record := self.function(node, prefix):
+                    yield record
+            elif isinstance(node, ast.ClassDef):
+                yield from self.klass(node, prefix)
+            elif isinstance(node, _BLOCKS):
+                yield from self.read(node.body, prefix)
+                yield from self.read(getattr(node, "orelse", []), prefix)
+                for handler in getattr(node, "handlers", []):
+                    yield from self.read(handler.body, prefix)
+
+    def function(self, node: _Function, prefix: str) -> Record | None:
+        doc = documentation(node)
+        if _overload(node) or (not doc and not self._worth(node)):
+            return None
+        rest = node.body[1:] if _docstring(node) is not None else node.body
+        kind = "method" if prefix else "function"
+        return self._record(node, prefix, kind, self.signature(node), doc, self._code(rest))
+
+    def klass(self, node: ast.ClassDef, prefix: str) -> Iterator[Record]:
+        init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
+        doc, borrowed = documentation(node), False
+        if not doc and init is not None:
+            doc = documentation(init)
+            borrowed = bool(doc)
+        if doc or self._worth(node):
+            signature = self.signature(node)
+            if init is not None:
+                signature = squeeze(f"{signature} {self.signature(init)}")
+            yield self._record(node, prefix, "class", signature, doc, self._members(node))
+        members = [n for n in node.body if not (borrowed and n is init)]
+        yield from self.read(members, f"{prefix}{node.name}.")
+
+    def signature(self, node: _Function | ast.ClassDef) -> str:
+        """The ``def`` or ``class`` header as written, on one line, without its colon."""
+        first = node.body[0]
+        if first.lineno == node.lineno:
+            line = self.lines[node.lineno - 1].encode()[node.col_offset : first.col_offset].decode(errors="ignore")
+            return squeeze(line).rstrip(": ")
+        header = self.lines[node.lineno - 1 : _first_line(first) - 1]
+        while len(header) > 1 and (not header[-1].strip() or header[-1].lstrip().startswith("#")):
+            header.pop()
+        return squeeze(" ".join(header))[:_SIGNATURE_CHARS].rstrip(": ")
+
+    def _record(
+        self, node: _Function | ast.ClassDef, prefix: str, kind: str, signature: str, doc: str, body: str
+    ) -> Record:
+        start, end = _first_line(node), node.end_lineno or node.lineno
+        return Record(self.path, prefix + node.name, kind, signature, doc, body, start, end)
+
+    def _worth(self, node: _Function | ast.ClassDef) -> bool:
+        lines = (node.end_lineno or node.lineno) - node.lineno + 1
+        return not node.name.startswith("_") and lines >= self.min_lines
+
+    def _code(self, rest: list[ast.stmt]) -> str:
+        if not rest:
+            return ""
+        first, last = _first_line(rest[0]), rest[-1].end_lineno or rest[-1].lineno
+        return self._dedent(first, last, rest[0].col_offset)
+
+    def _members(self, node: ast.ClassDef) -> str:
+        """Fields as written, then the names of the public methods: what a class is made of, without their bodies."""
+        fields, methods, size = [], [], 0
+        for item in node.body:
+            if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef):
+                if not item.name.startswith("_"):
+                    methods.append(item.name)
+            elif isinstance(item, ast.Assign | ast.AnnAssign) and size < _BODY_CHARS:
+                fields.append(self._dedent(item.lineno, item.end_lineno or item.lineno, item.col_offset))
+                size += len(fields[-1])
+        if methods:
+            fields.append("methods: " + ", ".join(dict.fromkeys(methods)))
+        return "\n".join(fields)[:_BODY_CHARS]
+
+    def _dedent(self, first: int, last: int, indent: int) -> str:
+        out, size = [], 0
+        for line in self.lines[first - 1 : last]:
+            line = line[indent:] if line[:indent].isspace() else line.lstrip()
+            out.append(line.rstrip())
+            size += len(line) + 1
+            if size > _BODY_CHARS:
+                break
+        return "\n".join(out)[:_BODY_CHARS]
+
+
+def documentation(node: _Function | ast.ClassDef) -> str:
+    """The docstring, cleaned; else prose given to a decorator (``@auto_docstring(custom_intro="…")``); else ""."""
+    text = _docstring(node)
+    if text is None:
+        text = next(iter(_decorator_prose(node)), "")
+    return clean(inspect.cleandoc(text)).strip()
+
+
+def _docstring(node: _Function | ast.ClassDef) -> str | None:
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return first.value.value
+    return None
+
+
+def _decorator_prose(node: _Function | ast.ClassDef) -> Iterator[str]:
+    for decorator in node.decorator_list:
+        if isinstance(decorator, ast.Call):
+            for value in (*decorator.args, *(k.value for k in decorator.keywords)):
+                if isinstance(value, ast.Constant) and isinstance(value.value, str) and value.value.count(" ") >= 4:
+                    yield value.value
+
+
+def _overload(node: _Function) -> bool:
+    return any(getattr(d, "id", getattr(d, "attr", "")) == "overload" for d in node.decorator_list)
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators = getattr(node, "decorator_list", None)
+    return int(decorators[0].lineno) if decorators else node.lineno
