@@ -1,7 +1,7 @@
 """The child process of `sluice run`: one pipeline under kfp.local, cached, all of its noise on stdout.
 
-Run as ``python -m pipelines.execute MODULE:PIPELINE ARGUMENTS_JSON``. It is a process of its own because kfp.local leaves
-`builtins.print` patched and logs to the root logger, and because a run must end with its parent, however that died.
+Run as ``python -m pipelines.execute MODULE:PIPELINE ARGUMENTS_JSON``. It is a process of its own because kfp.local
+leaves `builtins.print` patched and logs to the root logger, and because a run must end with its parent, however that died.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ def _lock(root: Path) -> int:
 
 
 def main(reference: str, arguments: str) -> None:
-    """Run ``module:pipeline`` with arguments given as a JSON object; artifacts go to ``$SLUICE_HOME/runs/<pipeline>``."""
+    """Run ``module:pipeline`` with a JSON object of arguments; artifacts go to ``$SLUICE_HOME/runs/<pipeline>``."""
     threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
     module, _, name = reference.partition(":")
     root = home() / "runs" / name
