@@ -15,7 +15,7 @@ class Bin(NamedTuple):
 
     confidence: float
     accuracy: float
-    count: int
+    size: int
 
 
 class Curve(NamedTuple):
@@ -43,8 +43,8 @@ def reliability(confidence: Floats, correct: NDArray[np.bool_], bins: int = 10) 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
     """Mean gap between confidence and accuracy, weighted by bin size (Naeini et al. 2015), 0 to 1."""
-    total = sum(b.count for b in bins)
-    return sum(b.count * abs(b.confidence - b.accuracy) for b in bins) / total if total else float("nan")
+    total = sum(b.size for b in bins)
+    return sum(b.size * abs(b.confidence - b.accuracy) for b in bins) / total if total else float("nan")
 
 
 def brier(confidence: Floats, correct: NDArray[np.bool_]) -> float:

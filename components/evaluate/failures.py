@@ -48,7 +48,7 @@ def explain(predictions: pd.DataFrame, passages: pd.DataFrame, questions: pd.Dat
     return pd.DataFrame(misses, columns=["set", "question", "wanted", "found", "rank", "confidence", "mode"])
 
 
-def _mode(wanted: pd.Series, found: pd.Series, rank: int, window: int) -> str:  # type: ignore[type-arg]
+def _mode(wanted: pd.Series, found: pd.Series, rank: int, window: int) -> str:
     tests: dict[str, Callable[[], bool]] = {
         "right file, other symbol": lambda: wanted["path"] == found["path"],
         "same name, other file": lambda: _last(wanted["name"]) == _last(found["name"]),

@@ -41,6 +41,7 @@ def new_figure(width: float = 8.0, height: float = 3.4) -> Figure:
     ``width`` and ``height`` are inches at 72 dpi. Sets matplotlib's defaults for this process (never a display).
     """
     import matplotlib
+    from cycler import cycler
 
     matplotlib.use("Agg", force=False)
     matplotlib.rcParams.update(
@@ -57,7 +58,7 @@ def new_figure(width: float = 8.0, height: float = 3.4) -> Figure:
             "axes.spines.right": False,
             "axes.grid": True,
             "axes.axisbelow": True,
-            "axes.prop_cycle": matplotlib.cycler(color=COLOURS),
+            "axes.prop_cycle": cycler(color=COLOURS),
             "grid.color": LINE,
             "grid.linewidth": 0.8,
             "xtick.color": MUTED,
