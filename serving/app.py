@@ -1,0 +1,156 @@
+"""The HTTP routes: KServe's own v1 and v2 endpoints, and beside them embeddings, feedback and metrics.
+
+KServe's endpoints are used as they are, on a data plane that tells the truth about readiness and answers bad input
+with 400. The hot routes are dispatched before FastAPI, whose routing and re-validation cost more than the model.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from kserve import ModelRepository
+from kserve.errors import ModelNotReady
+from kserve.model import BaseKServeModel
+from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from kserve.protocol.rest.v1_endpoints import register_v1_endpoints
+from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
+from starlette.exceptions import HTTPException
+
+from serving.call import current
+from serving.feedback import FeedbackStore
+from serving.limits import App, Limits, Receive, Scope, Send, send_json
+from serving.metrics import ServerMetrics
+from serving.model import ServedModel
+from serving.openai import embeddings_body, parse_embeddings
+from serving.refusals import Refused, explain, invalid
+
+Handler = Callable[[Scope, bytes], Awaitable[Any]]
+
+
+class Plane(DataPlane):
+    """KServe's data plane, with true readiness and without its implicit loading."""
+
+    async def ready(self) -> bool:
+        """Ready when every model is; KServe's own answers true always."""
+        return all([await self.model_ready(name) for name in self.model_registry.get_models()])
+
+    async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
+        """For probes: loaded and not draining. A request (it sets the flag) is still served while draining."""
+        model = self.get_model_from_registry(model_name)
+        return bool(model.ready and (disable_predictor_health_check or not getattr(model, "draining", False)))
+
+    async def get_model(self, name: str) -> BaseKServeModel:
+        """The model. Errors: not found, not ready (KServe would load it here, on the event loop)."""
+        model = self.get_model_from_registry(name)
+        if not model.ready:
+            raise ModelNotReady(name)
+        return model
+
+    def decode(self, *args: Any, **options: Any) -> Any:
+        """KServe's decoding, where every malformed body is the client's error and none is ours."""
+        try:
+            return super().decode(*args, **options)
+        except Exception as error:
+            if explain(error) is not None:
+                raise
+            raise invalid(
+                "the body is not a request of this protocol: a field is missing or of the wrong type"
+            ) from error
+
+
+class Fixed(ModelRepositoryExtension):
+    """No loading and unloading over the network: whoever can ask a question could otherwise take the model away."""
+
+    async def load(self, model_name: str) -> None:
+        """Refused."""
+        raise Refused(403, "a revision serves one bundle; deploy a new revision to change it")
+
+    async def unload(self, model_name: str) -> None:
+        """Refused."""
+        raise Refused(403, "a revision serves one bundle; deploy a new revision to change it")
+
+
+class Routes:
+    """ASGI application: hot and own routes by exact path, everything else to KServe's FastAPI endpoints."""
+
+    def __init__(self, model: ServedModel, metrics: ServerMetrics, feedback: FeedbackStore, limits: Limits) -> None:
+        repository = ModelRepository()
+        repository.update(model)
+        self.plane, self.extension = Plane(repository), Fixed(repository)
+        self._model, self._metrics, self._feedback, self._limits = model, metrics, feedback, limits
+        self._kserve: App = _kserve_app(self.plane, self.extension)
+        self._handlers: dict[tuple[str, str], Handler] = {
+            ("POST", f"/v1/models/{model.name}:predict"): self._predict,
+            ("POST", "/openai/v1/embeddings"): self._embeddings,
+            ("GET", "/openai/v1/models"): self._models,
+            ("POST", "/feedback"): self._vote,
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, or raise what `serving.limits.Gate` turns into a refusal."""
+        key = (scope.get("method", ""), scope.get("path", ""))
+        if key == ("GET", "/metrics"):
+            headers = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            await send({"type": "http.response.body", "body": self._metrics.page()})
+        elif handler := self._handlers.get(key):
+            body = (await receive())["body"] if key[0] == "POST" else b""
+            await send_json(send, 200, await handler(scope, body))
+        else:
+            await self._kserve(scope, receive, send)
+
+    async def _predict(self, scope: Scope, body: bytes) -> Any:
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        request, _ = self.plane.decode(body=body, headers=headers)
+        answer, _ = await self.plane.infer(self._model.name, request, headers)
+        return answer
+
+    async def _embeddings(self, scope: Scope, body: bytes) -> Any:
+        texts, as_base64 = parse_embeddings(body, self._model.name, self._limits.items)
+        vectors, tokens = await self._model.embed(texts)
+        return embeddings_body(vectors, as_base64, self._model.name, tokens) | self._signature()
+
+    async def _models(self, scope: Scope, body: bytes) -> Any:
+        return {"object": "list", "data": [{"id": self._model.name, "object": "model", "owned_by": "sluice"}]}
+
+    async def _vote(self, scope: Scope, body: bytes) -> Any:
+        try:
+            vote = orjson.loads(body)
+        except orjson.JSONDecodeError as error:
+            raise invalid(f"the body is not JSON: {error}") from None
+        request_id, correction = _vote_of(vote)
+        await asyncio.to_thread(self._feedback.feedback, request_id, vote["vote"], correction)
+        current().notes.update(about=request_id, vote=vote["vote"])
+        return {"recorded": True, "about": request_id, "vote": vote["vote"]} | self._signature()
+
+    def _signature(self) -> dict[str, str]:
+        return {"revision": self._model.revision, "request_id": current().request_id}
+
+
+def _vote_of(vote: Any) -> tuple[str, str | None]:
+    if not isinstance(vote, dict) or not isinstance(vote.get("request_id"), str) or not vote["request_id"]:
+        raise invalid("the body must be a JSON object with 'request_id' (of the answer), 'vote' and maybe 'correction'")
+    if vote.get("vote") not in ("up", "down"):
+        raise invalid("'vote' must be 'up' or 'down'")
+    correction = vote.get("correction")
+    if correction is not None and (not isinstance(correction, str) or len(correction) > 10_000):
+        raise invalid("'correction' must be a text of at most 10000 characters")
+    return vote["request_id"], correction
+
+
+def _kserve_app(plane: Plane, extension: Fixed) -> App:
+    app = FastAPI(title="Sluice", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_api_route("/", plane.live)
+    register_v1_endpoints(app, plane, extension)
+    register_v2_endpoints(app, plane, extension)
+
+    async def pass_on(request: Any, error: Exception) -> Any:
+        raise error  # `serving.limits.Gate` answers every error, in one way
+
+    for kind in (HTTPException, RequestValidationError, Exception):
+        app.add_exception_handler(kind, pass_on)
+    return app

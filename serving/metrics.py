@@ -1,0 +1,69 @@
+"""Prometheus figures of one revision, served at /metrics beside KServe's own histograms."""
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.exposition import generate_latest
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+
+
+class ServerMetrics:
+    """Counters, gauges and histograms, each labelled with the revision; a `serving.batching.Watcher`."""
+
+    def __init__(self, revision: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # they double the page, and nothing reads them
+        self.registry = CollectorRegistry()
+        self._revision = revision
+        label = ["revision"]
+        self._requests = self._make(Counter, "sluice_requests", "Requests by HTTP code", ["code", "route", "revision"])
+        self._latency = self._make(
+            Histogram, "sluice_request_seconds", "Seconds to answer", ["route", "revision"], buckets=SECONDS
+        )
+        in_flight = self._make(Gauge, "sluice_in_flight", "Requests being answered", label)
+        queue = self._make(Gauge, "sluice_queue_depth", "Inputs waiting for the model", label)
+        sizes = self._make(Histogram, "sluice_batch_size", "Inputs in one call of the model", label, buckets=SIZES)
+        model = self._make(
+            Histogram, "sluice_model_seconds", "Seconds of one call of the model", label, buckets=SECONDS
+        )
+        tokens = self._make(Counter, "sluice_tokens", "Tokens read by the encoder for embeddings", label)
+        abstained = self._make(Counter, "sluice_abstained", "Answers withheld for low confidence", label)
+        generated = self._make(
+            Counter, "sluice_generated", "Answers by the generator, by outcome", ["outcome", "revision"]
+        )
+        self.in_flight, self._queue, self._sizes = (m.labels(revision) for m in (in_flight, queue, sizes))
+        self._model, self.tokens, self.abstained = (m.labels(revision) for m in (model, tokens, abstained))
+        self._generated = generated
+        self._by_route: dict[str, Histogram] = {}
+        self._by_code: dict[tuple[int, str], Counter] = {}
+
+    def _make(self, kind: type, name: str, text: str, labels: list[str], **options: object):  # type: ignore[no-untyped-def]
+        return kind(name, text, labels, registry=self.registry, **options)
+
+    def answered(self, code: int, route: str, seconds: float) -> None:
+        """One request on ``route`` ended with HTTP ``code`` after ``seconds``."""
+        # Label look-ups cost more than the counting: keep the children.
+        counter = self._by_code.get((code, route))
+        if counter is None:
+            counter = self._by_code[code, route] = self._requests.labels(code, route, self._revision)
+        histogram = self._by_route.get(route)
+        if histogram is None:
+            histogram = self._by_route[route] = self._latency.labels(route, self._revision)
+        counter.inc()
+        histogram.observe(seconds)
+
+    def queued(self, waiting: int) -> None:
+        """See `serving.batching.Watcher`."""
+        self._queue.set(waiting)
+
+    def batch(self, size: int, seconds: float) -> None:
+        """See `serving.batching.Watcher`."""
+        self._sizes.observe(size)
+        self._model.observe(seconds)
+
+    def generated(self, outcome: str) -> None:
+        """The generator's outcome: written, failed, or refused (its citations did not hold)."""
+        self._generated.labels(outcome, self._revision).inc()
+
+    def page(self) -> bytes:
+        """The text exposition: ours, then the process's and KServe's."""
+        return generate_latest(self.registry) + generate_latest(REGISTRY)
