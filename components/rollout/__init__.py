@@ -1,0 +1,1 @@
+"""Roll out: a canary beside the stable model, watched step by step, promoted or rolled back."""

@@ -1,0 +1,46 @@
+"""What a rollout may be told, by the section ``rollout`` of a system's YAML."""
+
+from pydantic import Field, field_validator
+
+from components.step import Settings
+
+
+class RolloutSettings(Settings):
+    """Steps and windows of a rollout, and how much worse a canary may be before it is rolled back.
+
+    steps: percent of users' traffic per step, rising, the last 100. window_s: seconds of load at each step. slo: an SLO
+    file, or the name of a system whose file ships with load_tests. rate, users: the load offered through the split, in
+    requests/s and users at once (0: the SLO file's). direct_rate: requests/s offered beside it to each revision's own
+    address, so that a small share of traffic still gives enough samples. ready_s: how long a revision may take until
+    it is ready. settle_s: how long a changed split may take until it shows. alpha: one-sided significance level of
+    each test. min_samples: answered or failed requests each side needs. min_questions: labelled questions both sides
+    must have answered. The tolerances: share of errors, share of questions answered correctly, ratio of latency
+    (median and p95).
+    """
+
+    steps: tuple[int, ...] = (10, 50, 100)
+    window_s: float = Field(default=6, ge=2, le=3600)
+    slo: str = "codebase"
+    rate: float = Field(default=0, ge=0)
+    users: int = Field(default=0, ge=0)
+    direct_rate: float = Field(default=15, gt=0)
+    direct_users: int = Field(default=6, ge=1)
+    ready_s: float = Field(default=60, gt=0)
+    settle_s: float = Field(default=15, gt=0)
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    min_samples: int = Field(default=40, ge=1)
+    min_questions: int = Field(default=8, ge=0)
+    error_tolerance: float = Field(default=0.005, ge=0, le=1)
+    correct_tolerance: float = Field(default=0.05, ge=0, le=1)
+    latency_ratio: float = Field(default=1.5, ge=1)
+    manifests: str = ""
+    model_uri: str = ""
+
+    @field_validator("steps")
+    @classmethod
+    def _rising(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if not steps or steps[-1] != 100 or list(steps) != sorted(set(steps)) or steps[0] < 1:
+            raise ValueError(
+                f"steps {list(steps)}: expected rising percentages from 1 that end in 100, e.g. [10, 50, 100]"
+            )
+        return steps

@@ -1,0 +1,97 @@
+"""``python -m load_tests``: put an endpoint under load and exit with 1 when its SLO is missed."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from load_tests.plan import Target
+    from load_tests.slo import LoadTest
+    from serving.verdict import Verdict
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
+out, err = Console(), Console(stderr=True)
+
+
+@app.command()
+def main(
+    host: Annotated[str, typer.Option(help="Base URL of the endpoint, e.g. http://127.0.0.1:8080.")],
+    model: Annotated[str, typer.Option(help="Name of the model in the v1 route.")] = "codebase",
+    slo: Annotated[str, typer.Option(help="SLO file (YAML), or a system's name.")] = "codebase",
+    questions: Annotated[Path | None, typer.Option(help="YAML, JSON lines or parquet; own ones without.")] = None,
+    users: Annotated[int | None, typer.Option(help="Users at once, instead of the SLO file's.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Requests/s offered; 0: users think between questions.")] = None,
+    seconds: Annotated[float | None, typer.Option(help="Length of the window.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Directory for load.html and samples.csv.")] = None,
+) -> None:
+    """Personas ask an endpoint under load; the SLO decides. Exit status 0: kept, 1: missed, 2: could not be tested."""
+    from load_tests.plan import Target
+    from load_tests.slo import judge, read_slo
+    from serving.errors import SluiceError
+
+    try:
+        test = read_slo(slo)
+        given = {"users": users, "rate": rate or None if rate is not None else test.load.rate, "seconds": seconds}
+        chosen = {name: value for name, value in given.items() if value or name == "rate"}
+        load = test.load.model_validate({**test.load.model_dump(), **chosen})
+        target = Target("endpoint", host.rstrip("/"), load.users, load.rate)
+        samples = _run(target, model, questions, test.model_copy(update={"load": load}))
+    except (SluiceError, ValueError) as error:
+        err.print(f"[red]{error}[/]")
+        sys.exit(2)
+    # Users who think offer no rate of their own, so none can be demanded.
+    promised = test.slo if load.rate else test.slo.model_copy(update={"requests_per_s": 0})
+    verdict = judge(samples, promised)
+    _print(samples, verdict)
+    if report:
+        from load_tests.report import write_report
+
+        out.print(f"report: {write_report(samples, verdict, host, report)}")
+    sys.exit(0 if verdict.passed else 1)
+
+
+def _run(target: "Target", model: str, questions: Path | None, test: "LoadTest") -> "pd.DataFrame":
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from load_tests.questions import read_questions
+    from load_tests.run import run_targets
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    asked = read_questions(questions)
+    with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=err, transient=True) as progress:
+        bar = progress.add_task(f"{target.users} users ask {target.host}", total=test.load.seconds)
+        return run_targets(
+            [target],
+            model,
+            asked,
+            test.load.seconds,
+            Path(scratch),
+            test.load.timeout_s,
+            tick=lambda gone: progress.update(bar, completed=gone),
+        )
+
+
+def _print(samples: "pd.DataFrame", verdict: "Verdict") -> None:
+    from rich.table import Table
+
+    from load_tests.report import by_persona
+
+    rows = by_persona(samples)
+    table = Table()
+    for name in rows[-1]:
+        table.add_column(name.replace("_", " "), justify="left" if name == "users" else "right")
+    for row in rows:
+        values = (row.get(name, "–") for name in rows[-1])
+        table.add_row(*(f"{value:g}" if isinstance(value, float) else str(value) for value in values))
+    out.print(table)
+    out.print(f"[{'green' if verdict.passed else 'red'}]{verdict.reason}[/]")
+
+
+if __name__ == "__main__":
+    app()

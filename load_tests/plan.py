@@ -1,0 +1,107 @@
+"""What a load test does, as data that `run` writes and the locustfile reads; and how one answer is marked."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+COLUMNS = ("at", "latency_ms", "status", "target", "revision", "persona", "question_id", "correct", "error")
+"""Of a sample: at (epoch s, when the answer was complete), latency_ms, status (0 = no connection), target (address),
+revision (header x-sluice-revision), persona, question_id, correct (True, False, or empty without a label), error."""
+PLAN_VARIABLE = "SLUICE_LOAD_PLAN"
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """How a persona asks: weight among the users, seconds it thinks between questions (from, to), sources it wants."""
+
+    users: int
+    think_s: tuple[float, float]
+    top_k: int
+
+    @property
+    def requests(self) -> float:
+        """Its weight among the requests: many users who think long ask less than a few quick ones."""
+        return self.users / (sum(self.think_s) / 2)
+
+
+PERSONAS = {
+    "novice": Behaviour(users=5, think_s=(3.0, 8.0), top_k=5),
+    "experienced": Behaviour(users=3, think_s=(1.0, 3.0), top_k=5),
+    "researcher": Behaviour(users=2, think_s=(0.3, 1.5), top_k=10),
+}
+
+
+@dataclass(frozen=True)
+class Target:
+    """One address under load: how many users at once, and the requests/s they offer together (None: they think)."""
+
+    name: str
+    host: str
+    users: int
+    rate: float | None = None
+
+    def crew(self) -> dict[str, tuple[int, float | None]]:
+        """Users and seconds between two requests of each, by persona; users of a paced target share one pace."""
+        if self.users == 0:
+            return {name: (0, None) for name in PERSONAS}
+        weights = {n: p.users if self.rate is None else p.requests for n, p in PERSONAS.items()}
+        counts = _apportion(self.users, weights)
+        pace = None if self.rate is None else self.users / self.rate
+        return {name: (count, pace) for name, count in counts.items() if count}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One run of Locust."""
+
+    model: str
+    targets: list[Target]
+    questions: list[dict[str, Any]]
+    out: str = ""
+    timeout_s: float = 5.0
+    seconds: float = field(default=10.0)
+
+    @classmethod
+    def from_environment(cls) -> "Plan":
+        """The plan named by ``$SLUICE_LOAD_PLAN``; without one, the project's own questions to Locust's --host."""
+        path = os.environ.get(PLAN_VARIABLE)
+        if path:
+            fields = json.loads(Path(path).read_text())
+            return cls(**{**fields, "targets": [Target(**t) for t in fields["targets"]]})
+        from load_tests.questions import read_questions
+
+        return cls(os.environ.get("SLUICE_MODEL", "codebase"), [Target("endpoint", "", 0)], read_questions(None))
+
+    def write(self, path: Path) -> None:
+        """Write the plan where the locustfile will read it."""
+        path.write_text(json.dumps(asdict(self)))
+
+
+def _apportion(total: int, weights: dict[str, float]) -> dict[str, int]:
+    """Split ``total`` by weight into whole numbers that add up, each at least 1 if possible (largest remainder)."""
+    least = 1 if total >= len(weights) else 0
+    spare, whole = total - least * len(weights), sum(weights.values())
+    exact = {name: least + spare * weight / whole for name, weight in weights.items()}
+    counts = {name: int(share) for name, share in exact.items()}
+    for name in sorted(exact, key=lambda n: counts[n] - exact[n])[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def shape_error(body: Any) -> str:
+    """Why a 2xx body is no answer of the v1 protocol; empty when it is one."""
+    predictions = body.get("predictions") if isinstance(body, dict) else None
+    if not isinstance(predictions, list) or not predictions or not isinstance(predictions[0], dict):
+        return "the body is not {predictions: [{...}]}"
+    return ""
+
+
+def is_correct(body: Any, gold_paths: list[str]) -> bool | None:
+    """Is one of the gold paths among the first 5 sources' paths? None without a label."""
+    if not gold_paths:
+        return None
+    found = {source.get("path") for source in body["predictions"][0].get("sources", [])[:TOP]}
+    return not found.isdisjoint(gold_paths)

@@ -1,0 +1,116 @@
+"""Run Locust headless against one or more addresses at once, bounded in time, and read its samples back."""
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from load_tests.plan import COLUMNS, PLAN_VARIABLE, Plan, Target
+from serving.errors import SluiceError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LOCUSTFILE = Path(__file__).parent / "locustfile.py"
+START_UP_S = 30.0
+Tick = Callable[[float], None]
+
+
+def run_load(
+    host: str,
+    model: str,
+    questions: list[dict[str, Any]],
+    users: int,
+    seconds: float,
+    out: Path,
+    rate: float | None = None,
+) -> "pd.DataFrame":
+    """Put one address under load; see `run_targets` for what comes back (``target`` is "endpoint").
+
+    Args:
+        host: base URL, e.g. http://127.0.0.1:8080.
+        model: name in the v1 route.
+        questions: dicts with question, question_id, persona, gold_paths.
+        users: users at once.
+        seconds: length of the window.
+        out: directory for the plan, the samples and Locust's log.
+        rate: requests/s offered in all, evenly; None lets each user think as its persona does.
+
+    """
+    return run_targets([Target("endpoint", host, users, rate)], model, questions, seconds, out)
+
+
+def run_targets(
+    targets: Sequence[Target],
+    model: str,
+    questions: list[dict[str, Any]],
+    seconds: float,
+    out: Path,
+    timeout_s: float = 5.0,
+    tick: Tick | None = None,
+) -> "pd.DataFrame":
+    """Put several addresses under load in the same window, by one Locust process.
+
+    Returns one row a request: at (float, epoch s, end of the answer), latency_ms (float), status (int, 0 = no
+    connection), target, revision, persona, question_id, error (str), correct (bool or None). ``tick`` is called some
+    five times a second with the seconds gone. Locust is killed on any error and
+    never outlives the window by more than its start-up and the requests' timeout. Raises SluiceError with the end of
+    Locust's log when it failed, or no request was made.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    samples, plan, log = out / "samples.csv", out / "plan.json", out / "locust.log"
+    samples.unlink(missing_ok=True)
+    Plan(model, list(targets), questions, str(samples.resolve()), timeout_s, seconds).write(plan)
+    users = sum(target.users for target in targets)
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", str(users)]
+    command += ["--spawn-rate", str(users), "--run-time", f"{math.ceil(seconds)}s", "--only-summary"]
+    command += ["--stop-timeout", f"{math.ceil(timeout_s)}s", "--exit-code-on-error", "0", "--loglevel", "WARNING"]
+    root = str(Path(__file__).parents[1])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, PLAN_VARIABLE: str(plan.resolve()), "PYTHONPATH": path}
+    with tempfile.TemporaryDirectory() as quiet, log.open("w") as stream:
+        # An empty directory of its own, or Locust would read a locust.conf that lies about here.
+        process = subprocess.Popen(
+            command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, cwd=quiet
+        )
+        code = _watch(process, seconds + timeout_s + START_UP_S, tick)
+    if code != 0:
+        raise SluiceError(f"Locust stopped with status {code}; its log {log} ends: {log.read_text()[-600:].strip()}")
+    return read_samples(samples)
+
+
+def _watch(process: "subprocess.Popen[bytes]", limit: float, tick: Tick | None) -> int:
+    began = time.monotonic()
+    try:
+        while process.poll() is None:
+            gone = time.monotonic() - began
+            if gone > limit:
+                raise SluiceError(f"Locust did not end within {limit:.0f} s and was killed")
+            if tick:
+                tick(gone)
+            time.sleep(0.2 if tick else 0.05)
+        return process.returncode
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+
+
+def read_samples(path: Path) -> "pd.DataFrame":
+    """Read a samples file; see `run_targets` for the columns."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise SluiceError(f"no samples at {path}: Locust made no request (its log lies beside)")
+    text = dict.fromkeys(("target", "revision", "persona", "question_id", "error", "correct"), str)
+    table = pd.read_csv(path, dtype=text, keep_default_na=False)
+    if list(table.columns) != list(COLUMNS):
+        raise SluiceError(f"{path}: columns {list(table.columns)}; expected {list(COLUMNS)}")
+    marks = {"True": True, "False": False}
+    table["correct"] = pd.Series([marks.get(word) for word in table["correct"]], index=table.index, dtype=object)
+    return table
