@@ -1,0 +1,114 @@
+"""The control plane: one store, one API, one object for each InferenceService; started and stopped as one."""
+
+import asyncio
+import logging
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from aiohttp import web
+
+from serving.errors import SluiceError
+from serving.laptop import process
+from serving.laptop.api import application
+from serving.laptop.predictor import Patience, Ports
+from serving.laptop.service import Service
+from serving.laptop.store import Key, Store
+
+log = logging.getLogger("sluice.laptop")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says; ``api_port`` 0 means the port of last time, or else a free one."""
+
+    home: Path
+    host: str = "127.0.0.1"
+    api_port: int = 0
+    port_base: int = 8080
+    patience: Patience = field(default_factory=Patience)
+
+
+class Plane:
+    """Holds everything together. The API calls `changed` and `removed` after each write."""
+
+    def __init__(self, options: Options):
+        self._options = options
+        try:
+            self.store = Store(options.home / "state.json")
+        except ValueError as error:
+            raise SluiceError(
+                f"{options.home / 'state.json'} cannot be read ({error}); move it away to start afresh"
+            ) from None
+        self._ports = Ports()
+        self._services: dict[Key, Service] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+        self._runner: web.AppRunner | None = None
+
+    async def changed(self, key: Key) -> None:
+        """An object was created or changed: bring what depends on it in line."""
+        if key.plural == "servingruntimes":
+            for service in self._services.values():
+                if service.key.namespace == key.namespace:
+                    service.changed()
+            return
+        if key not in self._services:
+            service = Service(key, self.store, self._options.home / "logs", self._ports, self._options.patience)
+            self._services[key] = service
+            await service.open(self._options.host, self._options.port_base)
+        self._services[key].sync()
+
+    def removed(self, key: Key) -> None:
+        """An object was deleted: its processes end in the background, as a cluster's would."""
+        service = self._services.pop(key, None)
+        if service is not None:
+            task = asyncio.get_running_loop().create_task(service.close(forget=True))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def open(self) -> str:
+        """Start the API and every service that was there last time; return the API's URL."""
+        self._runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1)
+        await self._runner.setup()
+        port = await self._listen()
+        self.store.extra["api_port"] = port
+        for key in [k for k in self.store.objects if k.plural == "inferenceservices"]:
+            await self.changed(key)
+        return f"http://{self._options.host}:{port}"
+
+    async def _listen(self) -> int:
+        """The port asked for, or that of last time, or any free one."""
+        assert self._runner is not None
+        asked = self._options.api_port
+        for port in [asked] if asked else [int(self.store.extra.get("api_port", 0)), 0]:
+            try:
+                await web.TCPSite(self._runner, self._options.host, port).start()
+            except OSError:
+                continue
+            return int(self._runner.addresses[0][1])
+        raise SluiceError(f"port {asked} of {self._options.host} is in use; name another --api-port")
+
+    async def close(self) -> None:
+        """Stop taking requests, drain, end every process."""
+        closing = [service.close() for service in self._services.values()]
+        await asyncio.gather(*closing, *self._closing, return_exceptions=True)
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+async def run(options: Options) -> None:
+    """Run a control plane until SIGTERM or SIGINT. SluiceError when the home is taken or a port is in use."""
+    lock = process.hold(options.home)
+    stop = asyncio.Event()
+    for sign in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(sign, stop.set)
+    plane = Plane(options)
+    try:
+        api = await plane.open()
+        process.announce(options.home, api)
+        log.info("API at %s; kubeconfig %s", api, options.home / process.KUBECONFIG)
+        await stop.wait()
+        log.info("stopping")
+    finally:
+        await plane.close()
+        lock.close()

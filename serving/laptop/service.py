@@ -1,0 +1,184 @@
+"""One InferenceService, made true: its revisions run, its router splits, its status tells."""
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+from typing import Any
+
+from serving.laptop.predictor import Patience, Ports, Predictor
+from serving.laptop.router import Router
+from serving.laptop.rules import Revisions, Target, settle
+from serving.laptop.status import View, status
+from serving.laptop.store import Key, Object, Store
+from serving.laptop.template import RuntimeMissing, digest, revision_template
+
+log = logging.getLogger("sluice.laptop")
+
+
+class Service:
+    """Reconciles one InferenceService; `sync` may be called at any time and as often as wanted."""
+
+    def __init__(self, key: Key, store: Store, logs: Path, ports: Ports, patience: Patience):
+        self.key = key
+        self._store, self._logs, self._ports, self._patience = store, logs, ports, patience
+        self._router = Router(key.name)
+        self._predictors: dict[str, Predictor] = {}
+        self._stopping: set[asyncio.Task[None]] = set()
+        self._applied: tuple[Target, ...] = ()
+        self._closed = "the port is not open yet"
+        self._due = False
+        self._gone = False
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        """What outlives a restart: the port, the number of revisions so far, and those that may be needed again."""
+        services = self._store.extra.setdefault("services", {})
+        fresh: dict[str, Any] = {"port": 0, "count": 0, "revisions": {}, "names": {}}
+        return services.setdefault(f"{self.key.namespace}/{self.key.name}", fresh)
+
+    @property
+    def url(self) -> str:
+        """Where requests go in."""
+        return f"http://127.0.0.1:{self._record['port']}"
+
+    async def open(self, host: str, port_base: int) -> None:
+        """Open the port this service had before; a new one takes the first free port from ``port_base``."""
+        others = {r["port"] for r in self._store.extra.get("services", {}).values()}
+        kept = self._record["port"]
+        for port in [kept] if kept else [p for p in range(port_base, port_base + 200) if p not in others]:
+            with contextlib.suppress(OSError):
+                await self._router.listen(host, port)
+                self._record["port"], self._closed = port, ""
+                return
+        place = f"port {kept}" if kept else f"ports {port_base} to {port_base + 199}"
+        self._closed = f"{place} of {host} in use by another program; stop it, then restart the control plane"
+
+    def changed(self) -> None:
+        """Something about a predictor changed: sync soon, once for many changes."""
+        if not self._due and not self._gone:
+            self._due = True
+            asyncio.get_running_loop().call_soon(self._sync_now)
+
+    def _sync_now(self) -> None:
+        self._due = False
+        if self._gone:
+            return
+        try:
+            self.sync()
+        except OSError as error:  # a full disk must not stop the traffic; the state is saved once there is room
+            log.error("%s: state not saved: %s", self.key.name, error)
+            asyncio.get_running_loop().call_later(2, self.changed)
+
+    def sync(self) -> None:
+        """Bring processes, traffic and status in line with the object. OSError when the status cannot be saved."""
+        obj = self._store.get(self.key)
+        problem: RuntimeMissing | None = None
+        runtime = ""
+        try:
+            runtimes = self._store.select("servingruntimes", self.key.namespace)
+            template = revision_template(obj, runtimes)
+            runtime = template["runtime"]
+            self._create_revision(template)
+        except RuntimeMissing as error:
+            problem = error
+        predictor = obj["spec"]["predictor"]
+        tags = (obj["metadata"].get("annotations") or {}).get("serving.kserve.io/enable-tag-routing") == "true"
+        revisions, wanted = settle(self._newest_ready(), predictor.get("canaryTrafficPercent"), tags)
+        self._record["names"] = vars(revisions)
+        self._start(revisions, wanted)
+        waiting = self._route(wanted)
+        self._stop_unneeded(revisions, wanted)
+        view = View(
+            obj["metadata"]["generation"], self.url, revisions, self._applied, self._predictors, waiting, problem,
+            self._closed, runtime,
+        )  # fmt: skip
+        old = obj.get("status", {})
+        made = status(view, old)
+        if made == old:
+            self._store.save()
+        else:
+            self._store.set_status(self.key, made)
+
+    def _create_revision(self, template: Object) -> None:
+        """A template that differs from the newest revision's makes the next revision, numbered as Knative does."""
+        record = self._record
+        created = record["names"].get("created", "")
+        if created and record["revisions"][created]["digest"] == digest(template):
+            return
+        record["count"] += 1
+        name = f"{self.key.name}-predictor-{record['count']:05d}"
+        record["revisions"][name] = {"digest": digest(template), "template": template, "ready": False}
+        record["names"] = {**record["names"], "created": name}
+        log.info("%s: revision %s created", self.key.name, name)
+
+    def _newest_ready(self) -> Revisions:
+        """The names, with ``ready`` moved to the newest revision once that is ready; it never moves back."""
+        names = Revisions(**self._record["names"])
+        for name, predictor in self._predictors.items():
+            if predictor.was_ready:
+                self._record["revisions"][name]["ready"] = True
+        newest = self._record["revisions"].get(names.created, {})
+        return (
+            Revisions(names.created, names.created, names.rolled_out, names.previous) if newest.get("ready") else names
+        )
+
+    def _needed(self, revisions: Revisions, wanted: tuple[Target, ...]) -> set[str]:
+        """Revisions that must run: those with a place in the traffic, now or next, and the newest."""
+        needed = {t.revision for t in (*wanted, *self._applied)}
+        return needed | ({revisions.created} if revisions.created else set())
+
+    def _start(self, revisions: Revisions, wanted: tuple[Target, ...]) -> None:
+        for name in self._needed(revisions, wanted) - self._predictors.keys():
+            revision = self._record["revisions"][name]
+            log.info("%s: starting %s", self.key.name, name)
+            self._predictors[name] = Predictor(
+                name, revision["template"], self._logs / f"{name}.log", self._ports, self._patience, self.changed,
+                revision["ready"],
+            )  # fmt: skip
+
+    def _route(self, wanted: tuple[Target, ...]) -> tuple[str, ...]:
+        """Switch the router to what is wanted; wait with it while a revision that is new to the traffic is not ready.
+
+        Returns the revisions waited for. After a restart there is nothing to hold on to, so the table is set at once.
+        """
+        held = {t.revision for t in self._applied}
+        new = {t.revision for t in wanted if t.percent} - held
+        waiting = sorted(n for n in new if self._predictors[n].state != "ready")
+        if self._applied and waiting:
+            return tuple(waiting)
+        if wanted != self._applied:
+            log.info(
+                "%s: traffic %s", self.key.name, ", ".join(f"{t.revision} {t.percent} %" for t in wanted) or "none"
+            )
+        self._applied = wanted
+        shares: dict[str, int] = {}
+        for target in wanted:
+            shares[target.revision] = shares.get(target.revision, 0) + target.percent
+        self._router.route({n: self._predictors[n].upstream for n in shares}, shares)
+        return ()
+
+    def _stop_unneeded(self, revisions: Revisions, wanted: tuple[Target, ...]) -> None:
+        for name in self._predictors.keys() - self._needed(revisions, wanted):
+            log.info("%s: draining %s", self.key.name, name)
+            self._stop(self._predictors.pop(name))
+        remembered = self._needed(revisions, wanted) | set(vars(revisions).values())
+        self._record["revisions"] = {n: r for n, r in self._record["revisions"].items() if n in remembered}
+
+    def _stop(self, predictor: Predictor) -> None:
+        task = asyncio.get_running_loop().create_task(predictor.stop())
+        self._stopping.add(task)
+        task.add_done_callback(self._stopping.discard)
+
+    async def close(self, forget: bool = False) -> None:
+        """Stop taking requests, end the processes; ``forget`` drops the port and the revisions as well."""
+        self._gone = True
+        await self._router.close()
+        for predictor in self._predictors.values():
+            self._stop(predictor)
+        self._predictors.clear()
+        if forget:
+            self._store.extra.get("services", {}).pop(f"{self.key.namespace}/{self.key.name}", None)
+            self._store.save()
+        if self._stopping:
+            await asyncio.gather(*self._stopping, return_exceptions=True)

@@ -1,0 +1,174 @@
+"""The status of an InferenceService, as KServe writes it in Knative mode: conditions, revisions, traffic, model."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving.laptop.predictor import Predictor
+from serving.laptop.rules import Revisions, Target
+from serving.laptop.store import now
+from serving.laptop.template import RuntimeMissing
+
+
+@dataclass(frozen=True)
+class View:
+    """What is known of one InferenceService at this moment.
+
+    ``traffic`` is what the router does, ``waiting`` names revisions that must get ready before it can do what is asked.
+    """
+
+    generation: int
+    url: str
+    revisions: Revisions
+    traffic: tuple[Target, ...]
+    predictors: Mapping[str, Predictor]
+    waiting: tuple[str, ...] = ()
+    problem: RuntimeMissing | None = None
+    closed: str = ""
+    runtime: str = ""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """True, False or Unknown, and why."""
+
+    status: str
+    reason: str = ""
+    message: str = ""
+
+
+def status(view: View, old: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole status; ``old`` gives times of transition and the last failure, which outlive their cause."""
+    configuration, route, ingress = _configuration(view), _route(view), _ingress(view)
+    predictor = _worst(configuration, route)
+    conditions = {
+        "IngressReady": ingress,
+        "LatestDeploymentReady": configuration,
+        "PredictorConfigurationReady": configuration,
+        "PredictorReady": predictor,
+        "PredictorRouteReady": route,
+        "Ready": _worst(predictor, ingress),
+        "RoutesReady": route,
+    }
+    known = {c["type"]: c for c in old.get("conditions", [])}
+    made: dict[str, Any] = {
+        "observedGeneration": view.generation,
+        "deploymentMode": "Knative",
+        "conditions": [_condition(kind, c, known.get(kind)) for kind, c in conditions.items()],
+        "components": {"predictor": _component(view)},
+        "modelStatus": _model_status(view, old.get("modelStatus", {})),
+    }
+    if view.runtime:
+        made["servingRuntimeName"] = view.runtime
+    if view.revisions.ready and not view.closed:
+        made |= {"url": view.url, "address": {"url": view.url}}
+    return made
+
+
+def _condition(kind: str, condition: Condition, old: Mapping[str, Any] | None) -> dict[str, str]:
+    made = {"type": kind, "status": condition.status}
+    if condition.reason:
+        made["reason"] = condition.reason
+    if condition.message:
+        made["message"] = condition.message
+    if kind not in ("Ready", "PredictorReady", "IngressReady"):
+        made["severity"] = "Info"
+    same = old is not None and {k: v for k, v in old.items() if k != "lastTransitionTime"} == made
+    made["lastTransitionTime"] = old["lastTransitionTime"] if same and old else now()
+    return made
+
+
+def _configuration(view: View) -> Condition:
+    """Is the newest revision ready?"""
+    if view.problem is not None:
+        return Condition("False", view.problem.reason, str(view.problem))
+    name = view.revisions.created
+    latest = view.predictors.get(name)
+    if latest is not None and latest.failure:
+        return Condition("False", "RevisionFailed", f'Revision "{name}" failed with message: {latest.failure}')
+    if latest is not None and latest.state == "ready":
+        return Condition("True")
+    return Condition("Unknown", "Deploying", f'Revision "{name}" is starting')
+
+
+def _route(view: View) -> Condition:
+    """Does every revision that is given traffic answer?"""
+    if view.waiting:
+        return Condition("Unknown", "RevisionNotReady", f"traffic moves once {', '.join(view.waiting)} is ready")
+    if not view.traffic:
+        latest = view.predictors.get(view.revisions.created)
+        failed = view.problem is not None or (latest is not None and bool(latest.failure))
+        return Condition("False" if failed else "Unknown", "RevisionMissing", "no revision has been ready yet")
+    for target in view.traffic:
+        predictor = view.predictors.get(target.revision)
+        if target.percent and (predictor is None or predictor.state != "ready"):
+            why = predictor.failure if predictor is not None else ""
+            message = f'Revision "{target.revision}" has {target.percent} % of the traffic and is not ready'
+            return Condition("False" if why else "Unknown", "RevisionNotReady", f"{message}: {why}" if why else message)
+    return Condition("True")
+
+
+def _ingress(view: View) -> Condition:
+    if view.closed:
+        return Condition("False", "PortInUse", view.closed)
+    if not view.traffic:
+        return Condition("Unknown", "PredictorNotReady", "the address answers 503 until a revision is ready")
+    return Condition("True")
+
+
+def _worst(*conditions: Condition) -> Condition:
+    return min(conditions, key=lambda c: ("False", "Unknown", "True").index(c.status))
+
+
+def _component(view: View) -> dict[str, Any]:
+    names = {
+        "latestCreatedRevision": view.revisions.created,
+        "latestReadyRevision": view.revisions.ready,
+        "latestRolledoutRevision": view.revisions.rolled_out,
+        "previousRolledoutRevision": view.revisions.previous,
+    }
+    made: dict[str, Any] = {field: name for field, name in names.items() if name}
+    made["traffic"] = [_traffic(target, view.predictors.get(target.revision)) for target in view.traffic]
+    if view.traffic:
+        made |= {"url": view.url, "restUrl": view.url, "address": {"url": view.url}}
+    return made
+
+
+def _traffic(target: Target, predictor: Predictor | None) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "revisionName": target.revision,
+        "latestRevision": target.latest,
+        "percent": target.percent,
+    }
+    if target.tag:
+        made["tag"] = target.tag
+        if predictor is not None and predictor.address:
+            made["url"] = predictor.address
+    return made
+
+
+def _model_status(view: View, old: Mapping[str, Any]) -> dict[str, Any]:
+    latest = view.predictors.get(view.revisions.created)
+    up = [p for p in view.predictors.values() if p.state == "ready"]
+    failed = latest is not None and bool(latest.failure)
+    ready = latest is not None and latest.state == "ready"
+    transition = "BlockedByFailedLoad" if failed else "UpToDate" if ready else "InProgress"
+    target = "FailedToLoad" if failed else "Loaded" if ready else "Loading"
+    failure = old.get("lastFailureInfo")
+    if view.problem is not None:
+        transition, target = "InvalidSpec", "FailedToLoad"
+        failure = {"reason": view.problem.reason, "message": str(view.problem)}
+    elif latest is not None and latest.failure:
+        failure = {
+            "reason": "ModelLoadFailed",
+            "message": latest.failure,
+            "modelRevisionName": latest.revision,
+            "exitCode": latest.exit_code,
+            "time": latest.failed_at,
+        }
+    made = {
+        "transitionStatus": transition,
+        "states": {"activeModelState": "Loaded" if up else "Pending", "targetModelState": target},
+        "copies": {"failedCopies": int(failed), "totalCopies": len(up)},
+    }
+    return {**made, "lastFailureInfo": failure} if failure else made

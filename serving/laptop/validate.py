@@ -1,0 +1,141 @@
+"""What the API server refuses: KServe's CRD and webhook rules, and what a laptop cannot do."""
+
+import re
+from typing import Any
+
+from serving.errors import SluiceError
+
+_NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
+_STORAGE = ("gs://", "s3://", "pvc://", "file://", "https://", "http://", "hdfs://", "webhdfs://", "oci://", "hf://")
+_SPEC = {"predictor", "transformer", "explainer", "canary"}
+
+
+def _names(*lines: str) -> set[str]:
+    return {word for line in lines for word in line.split()}
+
+
+_CONTAINER = _names(
+    "args command env envFrom image imagePullPolicy lifecycle livenessProbe name ports readinessProbe resizePolicy",
+    "resources restartPolicy restartPolicyRules securityContext startupProbe stdin stdinOnce terminationMessagePath",
+    "terminationMessagePolicy tty volumeDevices volumeMounts workingDir",
+)
+_MODEL = _CONTAINER | _names("confidential modelFormat protocolVersion runtime runtimeVersion storage storageUri")
+# Other implementations and co-workers of a predictor: a cluster runs them, a laptop does not.
+_ELSEWHERE = _names(
+    "batcher containers huggingface initContainers lightgbm logger onnx paddle pmml pytorch sklearn storageUris",
+    "tensorflow triton workerSpec xgboost",
+)
+_PREDICTOR = _ELSEWHERE | _names(
+    "activeDeadlineSeconds affinity annotations autoScaling automountServiceAccountToken canaryTrafficPercent",
+    "containerConcurrency deploymentStrategy dnsConfig dnsPolicy enableServiceLinks hostAliases hostIPC hostNetwork",
+    "hostPID hostUsers hostname hostnameOverride imagePullSecrets labels maxReplicas minReplicas model name nodeName",
+    "nodeSelector os overhead preemptionPolicy priority priorityClassName readinessGates resourceClaims resources",
+    "restartPolicy runtimeClassName scaleMetric scaleMetricType scaleTarget schedulerName schedulingGates",
+    "securityContext serviceAccount serviceAccountName setHostnameAsFQDN shareProcessNamespace storageContainerName",
+    "subdomain terminationGracePeriodSeconds timeout tolerations topologySpreadConstraints volumes",
+)
+
+
+def validate_inference_service(obj: dict[str, Any]) -> None:
+    """Raise SluiceError unless ``obj`` is an InferenceService that KServe would admit and this laptop can run.
+
+    Two rules are stricter than KServe's: an unknown field is refused (a cluster prunes it silently), and so is a
+    canaryTrafficPercent outside 0..100 (a cluster's CRD and webhook let it through).
+    """
+    name = str(obj["metadata"].get("name", ""))
+    if not _NAME.match(name):
+        raise SluiceError(
+            f"metadata.name {name!r}: an InferenceService name consists of lower case letters, digits or '-', and "
+            "starts with a letter, for example codebase"
+        )
+    spec = _object(obj.get("spec"), "spec")
+    _known(spec, _SPEC, "spec")
+    for part in ("transformer", "explainer", "canary"):
+        if spec.get(part):
+            raise SluiceError(f"spec.{part}: the laptop runs spec.predictor only; apply this to a cluster")
+    mode = (obj["metadata"].get("annotations") or {}).get("serving.kserve.io/deploymentMode", "Knative")
+    if mode not in ("Knative", "Serverless"):
+        raise SluiceError(f"deploymentMode {mode!r}: the laptop follows KServe's Knative mode; drop the annotation")
+    predictor = _object(spec.get("predictor"), "spec.predictor")
+    _known(predictor, _PREDICTOR, "spec.predictor")
+    if other := sorted(_ELSEWHERE & predictor.keys()):
+        raise SluiceError(f"spec.predictor.{other[0]}: the laptop runs spec.predictor.model with a ServingRuntime only")
+    _numbers(predictor)
+    _model(predictor)
+
+
+def _numbers(predictor: dict[str, Any]) -> None:
+    percent = _integer(predictor, "canaryTrafficPercent")
+    if percent is not None and not 0 <= percent <= 100:
+        raise SluiceError(f"spec.predictor.canaryTrafficPercent: {percent} is not within 0..100")
+    low, high = _integer(predictor, "minReplicas"), _integer(predictor, "maxReplicas")
+    for field in ("minReplicas", "maxReplicas", "containerConcurrency", "timeout"):
+        if (_integer(predictor, field) or 0) < 0:
+            raise SluiceError(f"spec.predictor.{field}: cannot be less than 0")
+    if high and (low or 0) > high:
+        raise SluiceError(f"spec.predictor: maxReplicas {high} cannot be less than minReplicas {low}")
+    if "deploymentStrategy" in predictor:
+        raise SluiceError("spec.predictor.deploymentStrategy: only Standard mode has it; this is Knative mode")
+
+
+def _model(predictor: dict[str, Any]) -> None:
+    model = _object(predictor.get("model"), "spec.predictor.model")
+    _known(model, _MODEL, "spec.predictor.model")
+    if model.get("name"):
+        raise SluiceError("spec.predictor.model.name: the field 'name' is not allowed in a standard predictor")
+    form = _object(model.get("modelFormat"), "spec.predictor.model.modelFormat")
+    if not isinstance(form.get("name"), str):
+        raise SluiceError("spec.predictor.model.modelFormat.name: required, a string")
+    for field in ("runtime", "storageUri", "protocolVersion", "image", "workingDir"):
+        if field in model and not isinstance(model[field], str):
+            raise SluiceError(f"spec.predictor.model.{field}: must be a string, not {type(model[field]).__name__}")
+    uri = model.get("storageUri", "")
+    if uri and not uri.startswith(_STORAGE) and "://" in uri:
+        raise SluiceError(f"spec.predictor.model.storageUri: {uri!r} must start with one of {', '.join(_STORAGE)}")
+    _container(model, "spec.predictor.model")
+
+
+def validate_serving_runtime(obj: dict[str, Any]) -> None:
+    """Raise SluiceError unless ``obj`` is a ServingRuntime with a container named kserve-container."""
+    spec = _object(obj.get("spec"), "spec")
+    containers = spec.get("containers")
+    if not isinstance(containers, list) or not containers:
+        raise SluiceError("spec.containers: required, a list with a container named kserve-container")
+    for index, container in enumerate(containers):
+        place = f"spec.containers[{index}]"
+        _known(_object(container, place), _CONTAINER, place)
+        if not isinstance(container.get("name"), str):
+            raise SluiceError(f"{place}.name: required, a string")
+        _container(container, place)
+    if not any(c["name"] == "kserve-container" for c in containers):
+        raise SluiceError("spec.containers: KServe looks for a container named kserve-container, and there is none")
+
+
+def _container(container: dict[str, Any], place: str) -> None:
+    for field in ("command", "args"):
+        values = container.get(field) or []
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            raise SluiceError(f"{place}.{field}: must be a list of strings (quote numbers)")
+    for variable in container.get("env") or []:
+        if not isinstance(variable, dict) or not isinstance(variable.get("name"), str):
+            raise SluiceError(f"{place}.env: each entry needs a name; got {variable!r}")
+        if not isinstance(variable.get("value", ""), str):
+            raise SluiceError(f"{place}.env {variable['name']}: value must be a string (quote numbers)")
+
+
+def _object(value: Any, place: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise SluiceError(f"{place}: required, an object" if value is None else f"{place}: must be an object")
+    return value
+
+
+def _known(value: dict[str, Any], names: set[str], place: str) -> None:
+    if unknown := sorted(value.keys() - names):
+        raise SluiceError(f'{place}: strict decoding error: unknown field "{place}.{unknown[0]}"')
+
+
+def _integer(value: dict[str, Any], field: str) -> int | None:
+    number = value.get(field)
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
+        raise SluiceError(f"spec.predictor.{field}: must be an integer, not {number!r}")
+    return number
