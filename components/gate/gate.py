@@ -16,8 +16,8 @@ from serving.errors import SluiceError
 from serving.verdict import Verdict, read_verdicts, write_verdicts
 
 LEVELS = (
-    "Means with 95 % bootstrap intervals, full ranking over all passages. Test set: the sentence that gave the question "
-    "is cut out of the searched text. Users' own words: hand-written questions, on the index as served."
+    "Means with 95 % bootstrap intervals, full ranking over all passages. Test set: the sentence that gave the "
+    "question is cut out of the searched text. Users' own words: hand-written questions, on the index as served."
 )
 FOREST = "Paired bootstrap over questions. The dotted tick is the bound: the interval must start to the right of it."
 SLICES = "No slice may fall significantly: the interval must reach past the dotted tick."

@@ -1,0 +1,25 @@
+"""The step "Find champion"."""
+
+from kfp.dsl import Input, Model, Output
+
+from components.step import step
+
+
+@step
+def champion(system: str, challenger: Input[Model], fallback: Input[Model], champion: Output[Model]) -> str:
+    """Which model serves at 100 % now? Its version in MLflow, or "base" when none was promoted yet.
+
+    Args:
+        system: Name of the system; the registered model is "sluice-<system>".
+        challenger: The new bundle; if it was judged before, the champion of then is the answer.
+        fallback: Bundle of the base model, the champion of a first run.
+        champion: The champion's bundle, in its own place: nothing is copied.
+    """
+    from pathlib import Path
+
+    from components.champion.find import find_champion
+
+    found = find_champion(system, Path(challenger.path))
+    champion.uri = found.path or fallback.uri
+    champion.metadata["version"] = found.version
+    return found.version

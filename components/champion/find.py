@@ -1,0 +1,41 @@
+"""Who is the challenger to be compared with?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from components.register import registry
+from serving.errors import SluiceError
+from serving.files import digest
+
+
+class Standing(NamedTuple):
+    """The version to beat and its bundle; version "base" with no path when nothing was promoted yet."""
+
+    version: str
+    path: str | None
+
+
+def find_champion(system: str, challenger: Path) -> Standing:
+    """The champion of ``system`` at 100 %, or of the time when this very challenger was judged.
+
+    A challenger that was registered before (same content) is compared with what it was compared with then, so a run
+    with nothing changed finds the same champion and every later step in the cache; comparing it with today's champion
+    could mean comparing it with itself. Errors: `SluiceError` if the champion's bundle is gone from the disk.
+    """
+    if not registry.exists():
+        return Standing(registry.BASE, None)
+    known = registry.find(system, digest(challenger))
+    if known is None:
+        entry = registry.champion_of(system)
+    else:
+        entry = None if known.compared_with == registry.BASE else registry.version_of(system, known.compared_with)
+    if entry is None:
+        return Standing(registry.BASE, None)
+    if not (Path(entry.path) / "bundle.json").is_file():
+        raise SluiceError(
+            f"champion of {system}, version {entry.version}: its bundle {entry.path} is gone; "
+            "restore that directory, or move the alias champion to a version that still has one"
+        )
+    return Standing(entry.version, entry.path)

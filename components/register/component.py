@@ -1,0 +1,35 @@
+"""The step "Register challenger"."""
+
+from kfp.dsl import Artifact, Input, Model, Output
+
+from components.step import step
+
+
+@step
+def register(
+    system: str,
+    bundle: Input[Model],
+    verdict: Input[Artifact],
+    settings: dict,  # type: ignore[type-arg]
+    stored: Output[Model],
+) -> str:
+    """Store the bundle for good and give it a version in MLflow, with lineage, figures and every verdict.
+
+    Args:
+        system: Name of the system; the registered model is "sluice-<system>".
+        bundle: Directory of the bundle.
+        verdict: Verdicts of the gates so far (JSON list).
+        settings: Section "register" (components/register/settings.py).
+        stored: The stored bundle, which outlives this run: what a rollout serves.
+    """
+    from pathlib import Path
+
+    from components.register import registry
+    from components.register.settings import RegisterSettings
+    from serving.verdict import read_verdicts
+
+    chosen = RegisterSettings(**settings)
+    entry = registry.register(system, Path(bundle.path), read_verdicts(verdict.path), chosen.experiment)
+    stored.uri = entry.path
+    stored.metadata.update(version=entry.version, digest=entry.digest)
+    return entry.version
