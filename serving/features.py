@@ -1,0 +1,119 @@
+"""Features at serving time: the bundle's snapshot at once, the online store's values as soon as they arrive.
+
+A request reads plain arrays from memory. One thread asks the feature server now and then; while it cannot, the values
+of the last refresh (at first: the snapshot) stay in use.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import httpx
+import numpy as np
+import pandas as pd
+
+log = logging.getLogger(__name__)
+
+SERVICE = "retrieval_v1"
+TEXTS = ("kind",)
+NUMBERS = ("n_tokens", "documented", "changed_day", "n_changes", "shown", "up", "down")
+FEATURES = (*TEXTS, *NUMBERS)
+_CHUNK = 2000
+_SHARE = 0.05
+
+Columns = dict[str, np.ndarray]
+
+
+class OnlineFeatures:
+    """Feature columns aligned with ``passage_ids``, kept fresh from the feature server at ``url``.
+
+    ``snapshot``: passage_id and the eight features (see components/featurize); passages it lacks get 0 and "".
+    ``url`` empty: the snapshot for good. The next refresh starts ``every_s`` after the last one, later when a refresh
+    takes long: the feature server spends at most a twentieth of its time on one revision.
+    ``refreshed_at``: epoch seconds of the last complete refresh (None before); ``refresh_s``: seconds it took;
+    ``failures``: refreshes that failed.
+    """
+
+    def __init__(
+        self, passage_ids: Sequence[str], snapshot: pd.DataFrame, url: str | None = None, every_s: float = 15
+    ) -> None:
+        """Take the snapshot and start the thread; nothing is waited for."""
+        self._ids = list(passage_ids)
+        self._columns = from_snapshot(self._ids, snapshot)
+        self._url, self._every_s = (url or "").rstrip("/"), every_s
+        self.refreshed_at: float | None = None
+        self.refresh_s = 0.0
+        self.failures = 0
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._loop, name="online-features", daemon=True)
+        if self._url and self._ids:
+            self._thread.start()
+
+    def columns(self) -> Columns:
+        """One array a feature, [len(passage_ids)]: kind object (str), the others int64. Do not write to them."""
+        return self._columns
+
+    def close(self) -> None:
+        """Stop the thread; a read in flight ends within its timeout."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=6)
+
+    def _loop(self) -> None:
+        with httpx.Client(timeout=5, trust_env=False) as client:
+            while not self._closing.is_set():
+                began = time.monotonic()
+                try:
+                    self._refresh(client)
+                except (httpx.HTTPError, ValueError, KeyError, IndexError, TypeError) as error:
+                    self.failures += 1
+                    log.warning("online features: kept the last values, %s does not answer: %r", self._url, error)
+                took = time.monotonic() - began
+                self._closing.wait(max(self._every_s, took / _SHARE))
+
+    def _refresh(self, client: httpx.Client) -> None:
+        began = time.monotonic()
+        fresh = {name: values.copy() for name, values in self._columns.items()}
+        for at in range(0, len(self._ids), _CHUNK):
+            chunk = self._ids[at : at + _CHUNK]
+            body = {"feature_service": SERVICE, "entities": {"passage_id": chunk}}
+            answer = client.post(f"{self._url}/get-online-features", json=body)
+            answer.raise_for_status()
+            merge(fresh, at, len(chunk), answer.json())
+            if self._closing.is_set():
+                return
+        self._columns = fresh
+        self.refresh_s = time.monotonic() - began
+        self.refreshed_at = time.time()
+
+
+def from_snapshot(passage_ids: Sequence[str], snapshot: pd.DataFrame) -> Columns:
+    """Columns aligned with ``passage_ids``; what the snapshot lacks is 0 or ""."""
+    rows = snapshot.drop_duplicates("passage_id").set_index("passage_id").reindex(list(passage_ids))
+    out: Columns = {}
+    for name in FEATURES:
+        values = rows[name] if name in rows else pd.Series(np.nan, index=rows.index)
+        if name in TEXTS:
+            out[name] = values.astype(object).where(values.notna(), "").to_numpy(dtype=object)
+        else:
+            out[name] = values.fillna(0).to_numpy(dtype=np.int64)
+    return out
+
+
+def merge(columns: Columns, at: int, count: int, answer: dict[str, Any]) -> None:
+    """Write one answer of /get-online-features into rows ``at`` to ``at + count``; values the store lacks stay.
+
+    ``answer``: metadata.feature_names and, in their order, results[].values, the entity's own column among them
+    (Feast 0.67, feature_server.py). Errors: ValueError for a column of another length.
+    """
+    for name, result in zip(answer["metadata"]["feature_names"], answer["results"], strict=True):
+        if name not in columns:
+            continue
+        values = result["values"]
+        if len(values) != count:
+            raise ValueError(f"{name}: {len(values)} values for {count} passages")
+        known = np.fromiter((value is not None for value in values), bool, count)
+        part = columns[name][at : at + count]
+        part[known] = [value for value in values if value is not None]

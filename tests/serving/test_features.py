@@ -1,0 +1,95 @@
+import json
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from serving import features
+from serving.features import NUMBERS, OnlineFeatures, from_snapshot
+
+SNAPSHOT = pd.DataFrame({"passage_id": ["a", "b"], "kind": ["class", "method"], **dict.fromkeys(NUMBERS, [3, 4])})
+
+
+class FeatureServer(BaseHTTPRequestHandler):
+    """Answers /get-online-features in Feast's shape; it has never heard of passage "b"."""
+
+    broken = False
+    asked: list[list[str]] = []
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        assert body["feature_service"] == "retrieval_v1"
+        ids = body["entities"]["passage_id"]
+        self.asked.append(ids)
+        columns = {"passage_id": ids, "kind": ["issue" if i != "b" else None for i in ids]}
+        columns |= {name: [9 if i != "b" else None for i in ids] for name in NUMBERS}
+        results = [{"values": values[:1] if self.broken else values} for values in columns.values()]
+        answer = json.dumps({"metadata": {"feature_names": list(columns)}, "results": results}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    FeatureServer.broken, FeatureServer.asked = False, []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FeatureServer)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def settle(online: OnlineFeatures) -> None:
+    while not (online.refreshed_at or online.failures):
+        time.sleep(0.01)
+    online.close()
+
+
+def test_the_snapshot_is_aligned_with_the_index_and_gaps_are_zero():
+    columns = from_snapshot(["b", "new", "a"], SNAPSHOT)
+    assert columns["kind"].tolist() == ["method", "", "class"]
+    assert columns["up"].tolist() == [4, 0, 3] and columns["up"].dtype == np.int64
+    assert from_snapshot(["a"], SNAPSHOT[["passage_id"]])["n_tokens"].tolist() == [0]
+
+
+def test_without_a_feature_server_the_snapshot_serves():
+    online = OnlineFeatures(["a", "b"], SNAPSHOT, "")
+    assert online.columns()["shown"].tolist() == [3, 4]
+    assert (online.refreshed_at, online.failures) == (None, 0)
+    online.close()
+
+
+def test_the_online_store_replaces_what_it_knows_and_leaves_the_rest(server, monkeypatch):
+    monkeypatch.setattr(features, "_CHUNK", 2)
+    online = OnlineFeatures(["a", "b", "c"], SNAPSHOT, server)
+    settle(online)
+    assert FeatureServer.asked[:2] == [["a", "b"], ["c"]]
+    assert online.columns()["kind"].tolist() == ["issue", "method", "issue"]
+    assert online.columns()["shown"].tolist() == [9, 4, 9]
+    assert online.failures == 0
+
+
+def test_half_an_answer_changes_nothing(server):
+    FeatureServer.broken = True
+    online = OnlineFeatures(["a", "b"], SNAPSHOT, server)
+    settle(online)
+    assert online.columns()["shown"].tolist() == [3, 4]
+    assert (online.refreshed_at, online.failures) == (None, 1)
+
+
+def test_a_server_that_is_away_leaves_the_snapshot_and_is_counted():
+    online = OnlineFeatures(["a", "b"], SNAPSHOT, "http://127.0.0.1:9")
+    settle(online)
+    assert online.columns()["kind"].tolist() == ["class", "method"]
+    assert online.failures == 1
