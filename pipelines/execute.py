@@ -1,7 +1,8 @@
 """The child process of `sluice run`: one pipeline under kfp.local, cached, all of its noise on stdout.
 
 Run as ``python -m pipelines.execute MODULE:PIPELINE ARGUMENTS_JSON``. It is a process of its own because kfp.local
-leaves `builtins.print` patched and logs to the root logger, and because a run must end with its parent, however that died.
+leaves `builtins.print` patched and logs to the root logger, and because a run must end with its parent, however that
+died.
 """
 
 import fcntl
