@@ -45,7 +45,7 @@ def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, setti
         return pd.concat(
             [
                 _rows(retriever.reindex(withhold(passages, questions)), _set(questions, passages, "test"), "test"),
-                _rows(_on(retriever, bundle, passages), _set(questions, passages, "persona"), "persona"),
+                _rows(_on(retriever, passages), _set(questions, passages, "persona"), "persona"),
             ],
             ignore_index=True,
         )
@@ -53,10 +53,9 @@ def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, setti
         retriever.close()
 
 
-def _on(retriever: Retriever, bundle: Path, passages: pd.DataFrame) -> Retriever:
+def _on(retriever: Retriever, passages: pd.DataFrame) -> Retriever:
     """The index as it is served; a champion packed from other sources gets today's, or it would fail for its age."""
-    indexed = pd.read_parquet(bundle / "index" / "passages.parquet", columns=["passage_id"])["passage_id"]
-    same = set(indexed) == set(passages["passage_id"])
+    same = set(retriever.index.ids) == set(passages["passage_id"])
     return retriever if same else retriever.reindex(passages)
 
 

@@ -1,0 +1,152 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.gate.compare import compare, parse_metric
+from components.gate.gate import judge_files
+from components.report.page import page_data
+from serving.errors import SluiceError
+from serving.verdict import Verdict, read_verdicts, write_verdicts
+
+METRIC = "mrr_full_withheld"
+
+
+def ranks(n: int, skill: float, seed: int) -> np.ndarray:
+    """Ranks of n questions: difficulty is shared between systems, skill moves all of them up."""
+    difficulty = np.random.default_rng(0).exponential(6, n)
+    noise = np.random.default_rng(seed).exponential(1, n)
+    return 1 + np.floor(difficulty * noise / skill).astype(np.int32)
+
+
+def predictions(skill: float, seed: int = 1, n: int = 400, n_persona: int = 90) -> pd.DataFrame:
+    tables = []
+    for name, count in (("test", n), ("persona", n_persona)):
+        for retriever, factor in (("served", 1.0), ("dense", 0.9), ("bm25", 0.4)):
+            rank = ranks(count, skill * factor, seed)
+            table = pd.DataFrame({"question_id": [f"{name}{i}" for i in range(count)], "rank": rank})
+            table["set"], table["retriever"] = name, retriever
+            table["category"] = ["what", "why", "how", "parameters"][:4] * (count // 4) + ["what"] * (count % 4)
+            table["persona"] = "" if name == "test" else ["novice", "experienced", "researcher"] * (count // 3)
+            table["top"] = [[f"p{(i * r) % 997}", "q"] for i, r in enumerate(rank)]
+            table["path"] = [f"file{i % 40}.py" for i in range(count)]
+            table["correct"] = rank == 1
+            tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def judge(tmp_path, challenger, champion, data_passed=True, **settings):
+    settings = {"resamples": 1000, **settings}
+    files = {"challenger": challenger, "champion": champion, "base": predictions(1.0)}
+    for name, table in files.items():
+        table.to_parquet(tmp_path / f"{name}.parquet")
+    for name, passed in (("data", data_passed), ("quantisation", True)):
+        write_verdicts([Verdict(name, passed, f"{name} is as it is")], tmp_path / f"{name}.json")
+    return judge_files(
+        {name: tmp_path / f"{name}.parquet" for name in files},
+        {name: tmp_path / f"{name}.json" for name in ("data", "quantisation")},
+        settings,
+        tmp_path / "verdict.json",
+        tmp_path / "page.html",
+    )
+
+
+def test_a_better_challenger_passes_and_the_interval_holds_the_true_difference():
+    champion, challenger = predictions(1.0), predictions(3.0)
+    verdict = compare(champion, challenger, METRIC, 0.0)
+    mine, theirs = (
+        1 / t[(t["set"] == "test") & (t["retriever"] == "served")]["rank"].to_numpy() for t in (challenger, champion)
+    )
+    assert verdict.passed
+    assert verdict.figures["difference"] == pytest.approx((mine - theirs).mean())
+    error = (mine - theirs).std() / np.sqrt(len(mine))
+    assert verdict.figures["low"] == pytest.approx((mine - theirs).mean() - 1.96 * error, abs=0.15 * error)
+
+
+def test_a_challenger_that_differs_by_chance_alone_does_not_pass():
+    assert not compare(predictions(1.0), predictions(1.0, seed=2), METRIC, 0.0).passed
+
+
+def test_the_margin_has_to_be_cleared_by_the_lower_end():
+    champion, challenger = predictions(1.0), predictions(3.0)
+    low = float(compare(champion, challenger, METRIC, 0.0).figures["low"])
+    assert compare(champion, challenger, METRIC, low - 1e-9).passed
+    assert not compare(champion, challenger, METRIC, low).passed
+
+
+def test_the_very_same_predictions_are_nothing_to_promote():
+    verdict = compare(predictions(1.0), predictions(1.0), METRIC, 0.0)
+    assert not verdict.passed
+    assert "nothing to promote" in verdict.reason
+
+
+def test_rows_may_come_in_any_order():
+    champion, challenger = predictions(1.0), predictions(3.0)
+    shuffled = challenger.sample(frac=1, random_state=3)
+    assert compare(champion, shuffled, METRIC, 0.0) == compare(champion, challenger, METRIC, 0.0)
+
+
+def test_different_questions_are_refused():
+    with pytest.raises(SluiceError, match="answer different questions"):
+        compare(predictions(1.0), predictions(3.0, n=300), METRIC, 0.0)
+
+
+def test_an_unknown_metric_is_named():
+    with pytest.raises(SluiceError, match="no metric 'accuracy'"):
+        parse_metric("accuracy")
+
+
+def test_all_gates_together_let_a_better_challenger_pass(tmp_path):
+    outcome = judge(tmp_path, predictions(3.0), predictions(1.2))
+    assert outcome.passed, outcome.reason
+    assert [v.gate for v in read_verdicts(tmp_path / "verdict.json")] == ["data", "quantisation", "quality"]
+    carried = page_data((tmp_path / "page.html").read_text())
+    assert [v["gate"] for v in carried["verdicts"]] == ["data", "quantisation", "quality"]
+    assert {r["who"] for r in carried["headline"]["levels"]} >= {"BM25", "base encoder alone", "challenger, as served"}
+
+
+def test_a_failed_data_gate_stops_a_better_challenger(tmp_path):
+    outcome = judge(tmp_path, predictions(3.0), predictions(1.2), data_passed=False)
+    assert not outcome.passed
+    assert outcome.reason == "data: data is as it is"
+
+
+def test_a_slice_that_falls_stops_a_challenger_that_is_better_on_the_whole(tmp_path):
+    challenger = predictions(6.0)
+    worse = (challenger["category"] == "why") & (challenger["set"] == "test") & (challenger["retriever"] == "served")
+    challenger.loc[worse, "rank"] = 40
+    outcome = judge(tmp_path, challenger, predictions(1.2))
+    assert not outcome.passed
+    assert "category why fell" in outcome.reason
+
+
+def test_one_answer_for_everything_is_caught_as_lost_diversity(tmp_path):
+    challenger = predictions(3.0)
+    challenger["top"] = [["p1", "q"]] * len(challenger)
+    outcome = judge(tmp_path, challenger, predictions(1.2))
+    assert not outcome.passed
+    assert "distinct first passages" in outcome.reason
+
+
+def test_no_better_than_bm25_is_not_good_enough(tmp_path):
+    challenger = predictions(3.0)
+    rows = challenger["retriever"] == "bm25"
+    challenger.loc[rows, "rank"] = challenger.loc[challenger["retriever"] == "served", "rank"].to_numpy()
+    outcome = judge(tmp_path, challenger, predictions(1.2))
+    assert not outcome.passed
+    assert "against BM25" in outcome.reason
+
+
+def test_a_person_overrules_by_name_and_reason_and_both_stay_on_record(tmp_path):
+    worse = predictions(0.5)
+    outcome = judge(tmp_path, worse, predictions(1.2), overruled_by="Ada L.", overrule_reason="needed for a test")
+    assert outcome.passed
+    quality = json.loads((tmp_path / "verdict.json").read_text())[-1]
+    assert quality["figures"]["overruled_by"] == "Ada L."
+    assert "the gate said" in quality["reason"]
+
+
+def test_overruling_without_a_reason_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="give both"):
+        judge(tmp_path, predictions(0.5), predictions(1.2), overruled_by="Ada L.")
