@@ -39,31 +39,20 @@ class FeatureServer:
 
     def start(self) -> None:
         """Start the server if it is not running and ``feast apply`` has been done; returns at once."""
-        from feature_repo.paths import environment, repository
+        from feature_repo.paths import config_file, features_dir
 
         with self._lock:
-            if self._process is not None or not Path(environment()["SLUICE_FEAST_REGISTRY"]).exists():
+            if self._process is not None or not (features_dir() / "registry.db").exists():
                 return
             logs = home() / "logs"
             logs.mkdir(parents=True, exist_ok=True)
-            feast = Path(sys.executable).with_name("feast")
+            command = [str(Path(sys.executable).with_name("feast")), "-f", str(config_file()), "serve"]
             with (logs / "feature-server.log").open("ab") as log:
                 self._process = subprocess.Popen(
-                    [
-                        str(feast),
-                        "-c",
-                        str(repository()),
-                        "serve",
-                        "--host",
-                        "127.0.0.1",
-                        "--port",
-                        str(self.port),
-                        "--no-access-log",
-                    ],
+                    [*command, "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"],
                     stdout=log,
                     stderr=log,
                     stdin=subprocess.DEVNULL,
-                    env={**os.environ, **environment()},
                     preexec_fn=process.die_with_parent,
                     start_new_session=True,
                 )
@@ -93,7 +82,7 @@ def serving_here(port: int) -> Iterator[FeatureServer | None]:
     features.start()
     plane = process.start(root, port, environment)
     try:
-        process.wait_until_up(root, 30)
+        process.wait_until_up(root, 30, plane)
         yield features
     finally:
         plane.terminate()

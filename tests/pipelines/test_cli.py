@@ -1,0 +1,80 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+
+def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SLUICE_HOME": str(home), "KUBECONFIG": str(home / "serving" / "kubeconfig")}
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=120,
+    )
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    probe = "import sys, pipelines.cli; print(sorted({'kfp', 'torch', 'mlflow', 'pandas', 'kubernetes'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert "rollback" in sluice("--help", home=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("run", "codebas"), "no system 'codebas'; there is codebase"),
+        (("run", "codebase", "--source", "/no/such"), "--source /no/such: no such directory"),
+        (("ask", "why?"), "start what was promoted with `sluice serve`"),
+        (("status",), "start what was promoted with `sluice serve`"),
+        (("rollback",), "start what was promoted with `sluice serve`"),
+    ],
+)
+def test_a_mistake_gets_one_sentence_and_no_traceback(
+    arguments: tuple[str, ...], sentence: str, tmp_path: Path
+) -> None:
+    done = sluice(*arguments, home=tmp_path)
+    assert done.returncode == 1
+    assert sentence in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
+    settings = tmp_path / "mine.yaml"
+    settings.write_text("trane: {epochs: 3}\n")
+    done = subprocess.run(
+        [sys.executable, "-c", "from pipelines.settings import load_settings; load_settings('codebase')"],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "SLUICE_SETTINGS": str(settings)},
+    )
+    assert "unknown: trane" in done.stderr
+
+
+def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(tmp_path: Path) -> None:
+    done = sluice("compile", "--output", str(tmp_path), home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    spec = next(yaml.safe_load_all((tmp_path / "codebase.yaml").read_text()))
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    assert len(inputs) <= 8
+    assert all(definition.get("description") for definition in inputs.values())
+    tasks = spec["root"]["dag"]["tasks"]
+    assert "Compare with champion" in {task["taskInfo"]["name"] for task in tasks.values()}
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"from kfp.components import load_component_from_file as load; print(load({str(tmp_path / 'codebase.yaml')!r}).name)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert loaded.stdout.strip() == "codebase"
+    json.dumps(spec)

@@ -1,0 +1,23 @@
+from pathlib import Path
+
+from pipelines.digest import code_digest, source_digest
+
+
+def test_the_digest_of_a_source_follows_content_names_and_extra_words(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    first = source_digest(tmp_path, "core")
+    assert source_digest(tmp_path, "core") == first
+    assert source_digest(tmp_path, "all") != first
+    (tmp_path / "notes.txt").write_text("not read by ingest\n")
+    assert source_digest(tmp_path, "core") == first
+    (tmp_path / "a.py").write_text("x = 2\n")
+    assert source_digest(tmp_path, "core") != first
+
+
+def test_the_digest_of_a_step_reaches_imports_inside_functions_but_not_other_steps() -> None:
+    from pipelines.digest import _file_of, _imports
+
+    reached = _imports(_file_of("components.evaluate.component"))  # type: ignore[arg-type]
+    assert any(name.startswith("components.evaluate.") for name in reached)
+    assert not any(name.startswith("components.train") for name in reached)
+    assert code_digest("components.evaluate.component") != code_digest("components.gate.component")
