@@ -26,6 +26,13 @@ def parse_metric(name: str) -> tuple[str, str]:
     return found[1], SETS[found[2]]
 
 
+def plain(metric: str) -> str:
+    """A metric's name for people: ``mrr_full_withheld`` -> "MRR on the test set"."""
+    score, name = parse_metric(metric)
+    words = {"test": "on the test set", "persona": "on users' questions"}[name]
+    return f"{score.replace('mrr', 'MRR').replace('ndcg', 'nDCG')} {words}"
+
+
 def rows_of(predictions: pd.DataFrame, name: str, retriever: str, who: str) -> pd.DataFrame:
     """The rows of one question set and retriever, indexed by question id, sorted.
 
@@ -96,12 +103,11 @@ class Check:
         return (self.gap.low if self.end == "low" else self.gap.high) > self.bound
 
     def sentence(self) -> str:
-        """The comparison in words, with its interval."""
-        need = "must end" if self.end == "high" else "must start"
-        return (
-            f"{self.metric} against {self.against}: {self.gap.mean:+.3f} "
-            f"(95 % {self.gap.low:+.3f} to {self.gap.high:+.3f}, n = {self.n}; {need} above {self.bound:+.3f})"
-        )
+        """The comparison in words, with its interval and, where it failed, the bound that it missed."""
+        gap = self.gap
+        text = f"{plain(self.metric)} {gap.mean:+.3f} against {self.against} (95 % {gap.low:+.3f} to {gap.high:+.3f}"
+        need = f"has to {'end' if self.end == 'high' else 'start'} above {self.bound:+.3f}"
+        return f"{text}, n = {self.n})" if self.passed else f"{text}, {need}; n = {self.n})"
 
 
 def check(
@@ -131,7 +137,7 @@ def compare(
     """
     _, name = parse_metric(metric)
     mine, theirs = (rows_of(t, name, "served", w) for t, w in ((challenger, "challenger"), (champion, "champion")))
-    found = check(mine, theirs, metric, "champion", margin, resamples, seed)
+    found = check(mine, theirs, metric, "the champion", margin, resamples, seed)
     figures: dict[str, float | int | str | bool] = {
         "metric": metric,
         "n": found.n,

@@ -72,7 +72,7 @@ def _against_champion(rivals: Rivals, s: GateSettings) -> list[Check]:
     for metric, bound in bounds.items():
         name = parse_metric(metric)[1]
         rows = rivals.rows("challenger", name), rivals.rows("champion", name)
-        checks.append(check(*rows, metric, "champion", bound, s.resamples, s.seed))
+        checks.append(check(*rows, metric, "the champion", bound, s.resamples, s.seed))
     return checks
 
 
@@ -81,7 +81,7 @@ def _against_trivial(rivals: Rivals, s: GateSettings) -> list[Check]:
     mine = rivals.rows("challenger", name)
     others = {
         "BM25": rivals.rows("challenger", name, "bm25"),
-        "base model alone": rivals.rows("base", name, "dense"),
+        "the base model alone": rivals.rows("base", name, "dense"),
     }
     checks = [check(mine, rows, s.metric, who, 0.0, s.resamples, s.seed) for who, rows in others.items()]
     gap = difference(per_question(mine["rank"].to_numpy(), score), _constant(mine), s.resamples, s.seed)
@@ -106,7 +106,7 @@ def _slices(rivals: Rivals, s: GateSettings) -> list[Check]:
             if rows.sum() >= s.min_slice:
                 gap = difference(gains[0][rows], gains[1][rows], s.resamples, s.seed)
                 title = f"{by} {part}"
-                found.append(Check(title, "champion", metric, int(rows.sum()), gap, "high", -s.slice_tolerance))
+                found.append(Check(title, "the champion", metric, int(rows.sum()), gap, "high", -s.slice_tolerance))
     return found
 
 

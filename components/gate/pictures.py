@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from components.gate.compare import Check
+from components.gate.compare import Check, plain
 from components.report.page import COLOURS, INK, MUTED, new_figure
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def forest(checks: Sequence[Check], title: str) -> Figure:
 
 
 def _label(c: Check) -> str:
-    score = c.metric.replace("_full_withheld", ", test").replace("_full_persona", ", personas")
-    return f"{c.name} (n = {c.n})" if c.end == "high" else f"{score} vs {c.against}"
+    score = plain(c.metric).replace(" on the test set", ", test").replace(" on users' questions", ", users")
+    return f"{c.name} (n = {c.n})" if c.end == "high" else f"{score}: {c.against}"
 
 
 def levels(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] = ("recall@1", "recall@10", "mrr")) -> Figure:

@@ -1,0 +1,254 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from components.evaluate.calibration import brier, expected_calibration_error, reliability, risk_coverage
+from components.evaluate.evaluate import evaluate_files
+from components.evaluate.failures import MODES, explain
+from components.evaluate.scores import interval, per_question, resampled_means
+from components.pack.run import pack
+from components.pack.settings import PackSettings
+from components.report.page import page_data
+from serving.errors import SluiceError
+
+DAY = pd.Timestamp("2026-01-02", tz="UTC")
+
+
+def test_scores_follow_their_definitions():
+    rank = np.array([1, 2, 5, 11])
+    assert per_question(rank, "mrr") == pytest.approx([1, 1 / 2, 1 / 5, 1 / 11])
+    assert per_question(rank, "recall@5").tolist() == [1, 1, 1, 0]
+    assert per_question(rank, "ndcg@10") == pytest.approx([1, 1 / np.log2(3), 1 / np.log2(6), 0])
+
+
+def test_the_bootstrap_interval_is_the_normal_one_where_that_holds():
+    values = np.random.default_rng(0).random(500)
+    found = interval(values, 4000)
+    error = values.std() / np.sqrt(500)
+    assert found.mean == pytest.approx(values.mean())
+    assert found.low == pytest.approx(values.mean() - 1.96 * error, abs=0.1 * error)
+    assert found.high == pytest.approx(values.mean() + 1.96 * error, abs=0.1 * error)
+
+
+def test_columns_of_one_sample_are_drawn_from_the_same_rows():
+    values = np.random.default_rng(0).random(50)
+    means = resampled_means(np.column_stack([values, values + 1]), 200, 0)
+    assert means[:, 1] - means[:, 0] == pytest.approx(np.ones(200))
+
+
+def test_a_calibrated_confidence_has_next_to_no_error_and_an_overconfident_one_has_its_excess():
+    rng = np.random.default_rng(0)
+    confidence = rng.random(20_000)
+    right = rng.random(20_000) < confidence
+    assert expected_calibration_error(reliability(confidence, right)) < 0.02
+    sure = np.full(1000, 0.9)
+    half = np.arange(1000) % 2 == 0
+    assert expected_calibration_error(reliability(sure, half)) == pytest.approx(0.4, abs=0.02)
+    assert brier(sure, half) == pytest.approx((0.1**2 + 0.9**2) / 2)
+
+
+def test_a_confidence_that_knows_its_errors_lowers_risk_by_abstaining():
+    confidence = np.linspace(0, 1, 100)
+    curve = risk_coverage(confidence, confidence > 0.3)
+    assert curve.risk[0] == 0
+    assert curve.risk[-1] == pytest.approx((confidence <= 0.3).mean())
+    assert curve.area < curve.risk[-1]
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory):
+    """A small code base of invented words, its questions, and a bundle whose encoder averages word vectors."""
+    place = tmp_path_factory.mktemp("source")
+    passages = make_passages()
+    questions = make_questions(passages)
+    features = passages[["passage_id", "kind"]].assign(
+        n_tokens=passages["n_tokens"].astype("int64"),
+        documented=1,
+        changed_day=20_000,
+        n_changes=0,
+        shown=0,
+        up=0,
+        down=0,
+    )
+    features.to_parquet(place / "snapshot.parquet")
+    features.assign(event_timestamp=DAY).to_parquet(place / "frame.parquet", coerce_timestamps="us")
+    passages.to_parquet(place / "passages.parquet", coerce_timestamps="us")
+    questions.to_parquet(place / "questions.parquet", coerce_timestamps="us")
+    make_encoder(place / "variants", passages["text"].tolist() + questions["question"].tolist())
+    names = ("variants", "passages.parquet", "questions.parquet", "frame.parquet", "snapshot.parquet")
+    pack(*(place / name for name in names), PackSettings(workers=1), place / "bundle")
+    return place
+
+
+def make_passages(n: int = 90) -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for i in range(n):
+        words = [f"word{w}" for w in rng.choice(300, 12, replace=False)]
+        doc = f"Does {' '.join(words[:5])}."
+        rows.append(
+            {
+                "passage_id": f"{i:016x}",
+                "path": f"pkg/file{i // 3}.py",
+                "name": f"Thing{i}.run" if i % 4 == 0 else f"make_{i}",
+                "kind": "function",
+                "signature": f"def make_{i}()",
+                "doc": doc,
+                "body": " ".join(words),
+                "text": f"def make_{i}()\n{doc}\n{' '.join(words[3:])}",
+                "summary": doc,
+                "start_line": i,
+                "end_line": i + 9,
+                "commit": "",
+                "url": "",
+                "n_tokens": 20,
+                "documented": True,
+                "n_changes": 0,
+                "changed_at": DAY,
+                "split": "train",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def make_questions(passages: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for i, row in enumerate(passages.to_dict("records")):
+        split = ("val", "test", "persona")[i % 3]
+        rows.append(
+            {
+                "question_id": f"q{i}",
+                "question": f"What {' '.join(row['doc'].strip('.').split()[1:])}?",
+                "answer": row["doc"],
+                "gold": [row["passage_id"]],
+                "path": row["path"],
+                "category": ("what", "how")[i % 2],
+                "withheld": "" if split == "persona" else row["doc"],
+                "split": split,
+                "origin": "persona" if split == "persona" else "rule",
+                "persona": ("novice", "researcher")[i % 2] if split == "persona" else "",
+                "asked_at": DAY,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def make_encoder(directory, texts):
+    """A true ONNX encoder: word vectors, mean over the words, unit length."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = sorted({w for t in texts for w in pre_tokenizers.Whitespace().pre_tokenize_str(t) for w in [w[0]]})
+    vocabulary = {"[PAD]": 0, "[UNK]": 1, **{w: i + 2 for i, w in enumerate(words)}}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    (directory / "encoder").mkdir(parents=True)
+    tokenizer.save(str(directory / "tokenizer.json"))
+    table = np.random.default_rng(0).normal(size=(len(vocabulary), 16)).astype(np.float32)
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["words"]),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["weight"]),
+        helper.make_node("Mul", ["words", "weight"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "middle"], ["total"], keepdims=0),
+        helper.make_node("LpNormalization", ["total"], ["embedding"], axis=-1, p=2),
+    ]
+    inputs = [helper.make_tensor_value_info(n, TensorProto.INT64, ["b", "t"]) for n in ("input_ids", "attention_mask")]
+    outputs = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["b", 16])]
+    constants = {"table": table, "last": np.array([2]), "middle": np.array([1])}
+    parts = [numpy_helper.from_array(value, name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "words", inputs, outputs, parts)
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9),
+        directory / "encoder/int8.onnx",
+    )
+    size = (directory / "encoder/int8.onnx").stat().st_size
+    about = {
+        "encoder": {"pooling": "mean", "normalize": True, "dim": 16, "max_tokens": 64},
+        "base_model": "words",
+        "adapter": None,
+        "variants": {"int8": {"file": "encoder/int8.onnx", "bytes": size}},
+        "variant": "int8",
+    }
+    (directory / "variants.json").write_text(json.dumps(about))
+
+
+def run(source, out, **settings):
+    chosen = {"resamples": 200, "threads": 1, **settings}
+    files = (source / "bundle", source / "passages.parquet", source / "questions.parquet")
+    figures = evaluate_files(*files, chosen, out / "predictions.parquet", out / "page.html")
+    return figures, pd.read_parquet(out / "predictions.parquet")
+
+
+def test_a_bundle_is_measured_as_it_is_served(source, tmp_path):
+    figures, predictions = run(source, tmp_path)
+    assert len(predictions) == 3 * 60
+    assert set(predictions.groupby(["set", "retriever"]).size()) == {30}
+    persona = predictions[(predictions["set"] == "persona") & (predictions["retriever"] == "dense")]
+    assert figures["dense_mrr_full_persona"] == pytest.approx((1 / persona["rank"]).mean())
+    assert figures["recall@10_full_persona"] > 0.9  # the served index holds the very sentence
+    assert figures["mrr_full_withheld"] < figures["mrr_full_persona"]  # the test set's texts do not
+    served = predictions[predictions["retriever"] == "served"]
+    assert served["confidence"].between(0, 1).all()
+    assert predictions[predictions["retriever"] == "bm25"]["confidence"].isna().all()
+    assert (served["correct"] == (served["rank"] == 1)).all()
+
+
+def test_the_page_stands_alone_and_carries_what_the_final_report_needs(source, tmp_path):
+    run(source, tmp_path)
+    html = (tmp_path / "page.html").read_text()
+    data = page_data(html)
+    assert data["bundle"]["system"] == "codebase"
+    assert data["counts"] == {"passages": 90, "test": 30, "persona": 30}
+    assert html.count("<svg") >= 3
+    assert 'src="http' not in html and "@import" not in html and "<link" not in html
+
+
+def test_the_same_bundle_gives_the_same_predictions(source, tmp_path):
+    one, two = (run(source, tmp_path / name)[1] for name in ("a", "b"))
+    pd.testing.assert_frame_equal(one, two)
+
+
+def test_questions_about_files_that_are_not_there_are_left_out_and_an_empty_set_is_an_error(source, tmp_path):
+    questions = pd.read_parquet(source / "questions.parquet")
+    persona = questions["split"] == "persona"
+    few = questions.copy()
+    few.loc[persona & (few["category"] == "how"), "gold"] = pd.Series([["f" * 16]] * len(few))
+    few.to_parquet(tmp_path / "questions.parquet")
+    files = (source / "bundle", source / "passages.parquet", tmp_path / "questions.parquet")
+    settings = {"resamples": 100, "threads": 1}
+    evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
+    assert (pd.read_parquet(tmp_path / "p.parquet")["set"] == "persona").sum() == 3 * 15
+    questions[~persona].to_parquet(tmp_path / "questions.parquet")
+    with pytest.raises(SluiceError, match="split 'persona'"):
+        evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
+
+
+def test_every_miss_gets_the_first_reason_that_holds(source):
+    passages = pd.read_parquet(source / "passages.parquet")
+    questions = pd.read_parquet(source / "questions.parquet")
+    passages.loc[50, "documented"] = False
+    ids = passages["passage_id"]
+    found = {"q0": ids[1], "q4": ids[8], "q50": ids[10], "q61": ids[10]}
+    misses = pd.DataFrame(
+        {
+            "question_id": list(found),
+            "set": "test",
+            "retriever": "served",
+            "correct": False,
+            "rank": [2, 2, 2, 30],
+            "confidence": 0.5,
+            "top": [[top] for top in found.values()],
+        }
+    )
+    explained = explain(misses, passages, questions, window=64)
+    assert explained["mode"].tolist() == [
+        "right file, other symbol",
+        "same name, other file",
+        "wanted passage is undocumented",
+        "lost",
+    ]
+    assert set(explained["mode"]) <= set(MODES)
