@@ -94,7 +94,7 @@ def test_a_figure_is_the_same_bytes_every_time_and_follows_light_and_dark():
 
     picture = draw()
     assert picture == draw()
-    assert "var(--ink)" in picture and 'aria-label="A line"' in picture
+    assert "var(--muted)" in picture and 'aria-label="A line"' in picture
 
 
 def test_cells_read_well():
