@@ -28,7 +28,7 @@ class OnnxEncoder:
         if OUTPUT not in shapes:
             raise SluiceError(f"{directory / file}: no output {OUTPUT!r}, only {', '.join(shapes)}; quantize it again")
         self._pad = self._tokenizer.token_to_id("[PAD]") or self._tokenizer.token_to_id("<pad>") or 0
-        self.max_tokens = max_tokens
+        self.max_tokens, self.threads = max_tokens, threads
         width = shapes[OUTPUT][-1]
         self.dim = width if isinstance(width, int) else int(self.encode([""]).shape[1])
 
@@ -102,7 +102,7 @@ def _open_session(path: Path, threads: int) -> Any:
 
 
 def _providers(path: Path, available: Sequence[str]) -> list[str]:
-    """CUDA where it is, except for INT8 graphs: their integer kernels exist on the CPU only, and each would copy back."""
+    """CUDA where there is one, except for INT8 graphs: integer kernels exist on the CPU only, each would copy back."""
     if "CUDAExecutionProvider" in available and b"MatMulInteger" not in path.read_bytes():
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
     return ["CPUExecutionProvider"]

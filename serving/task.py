@@ -14,7 +14,7 @@ class Predictor(Protocol):
     bundle: Bundle
 
     def warm(self) -> None:
-        """Run one small prediction, so that the first user pays for no allocation. Errors: `SluiceError` if it fails."""
+        """Run one small prediction, so that the first user does not pay for it. Errors: `SluiceError`."""
 
     def parse(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Check one instance against the bundle's input schema and fill in the defaults.
@@ -27,10 +27,10 @@ class Predictor(Protocol):
         """Answer a batch of parsed instances: one result dict each, in order, shaped as the bundle's output schema."""
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Encode texts: float32 [n, dim], L2-normalised. Only where the task has an encoder."""
+        """Texts as vectors: float32 [n, dim], L2-normalised. Only where the task has an encoder."""
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """Tokens that the encoder reads of each text after truncation: int32 [n]. Only where the task has an encoder."""
+        """Tokens the encoder reads of each text, after truncation: int32 [n]. Only where the task has an encoder."""
 
     def close(self) -> None:
         """Stop background threads. Calling it twice does no harm."""

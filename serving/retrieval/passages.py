@@ -15,9 +15,11 @@ COLUMNS = (
 )  # fmt: skip
 """What the index keeps of passages.parquet."""
 
+FEATURE_SOURCES = ("passage_id", "kind", "n_tokens", "documented", "n_changes", "changed_at")
+
 
 def require_columns(table: "pd.DataFrame", columns: tuple[str, ...], name: str, maker: str) -> None:
-    """Raise `SluiceError` unless ``table`` has all ``columns``; ``name`` is the file, ``maker`` the step that writes it."""
+    """Raise `SluiceError` unless ``table`` has all ``columns``; ``maker`` is the step that writes the file ``name``."""
     missing = [column for column in columns if column not in table.columns]
     if missing:
         have = ", ".join(map(str, table.columns))
@@ -44,6 +46,25 @@ def withhold(passages: "pd.DataFrame", questions: "pd.DataFrame") -> "pd.DataFra
         for passage_id, text in zip(passages["passage_id"], passages["text"], strict=True)
     ]
     return passages.assign(text=texts)
+
+
+def with_new_passages(snapshot: "pd.DataFrame", passages: "pd.DataFrame") -> "pd.DataFrame":
+    """The feature snapshot (passage_id, kind, n_tokens, …), with rows for passages it does not know.
+
+    Their features come from the passages themselves, as featurize would compute them; nobody has voted on them yet.
+    """
+    import pandas as pd
+
+    require_columns(passages, FEATURE_SOURCES, "passages.parquet", "ingest")
+    new = passages[~passages["passage_id"].isin(snapshot["passage_id"])]
+    if new.empty:
+        return snapshot
+    rows = pd.DataFrame({"passage_id": new["passage_id"], "kind": new["kind"], "n_tokens": new["n_tokens"]})
+    rows["documented"] = new["documented"].astype("int64")
+    rows["n_changes"] = new["n_changes"]
+    rows["changed_day"] = (new["changed_at"] - pd.Timestamp(0, tz="UTC")).dt.days
+    rows["shown"] = rows["up"] = rows["down"] = 0
+    return pd.concat([snapshot, rows], ignore_index=True)
 
 
 def _cut(text: str, sentences: set[str]) -> str:

@@ -1,13 +1,27 @@
 """The retrieval predictor: questions in, cited answers out."""
 
-from collections.abc import Sequence
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from serving.bundle import Bundle
+from serving.errors import SluiceError
+from serving.features import OnlineFeatures
+from serving.onnx_encoder import OnnxEncoder
+from serving.retrieval.answer import SOURCES, Answers
+from serving.retrieval.calibration import Calibration, margins, probabilities
+from serving.retrieval.index import Index, encode_all
+from serving.retrieval.known import KnownVectors
+from serving.retrieval.passages import with_new_passages
+from serving.retrieval.ranker import Candidates, Ranker, best, candidates, passage_features
+from serving.retrieval.ranking import gold_ranks, gold_rows, served_ranks
+from serving.retrieval.schema import Reader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Ranks:
-    """Where the gold passages of q questions stand in the full ranking over all passages.
+    """Where the gold passages of q questions stand in the full ranking over all n passages.
 
     ``best[retriever]``: int32 [q], 1-based rank of the best-placed gold passage, n + 1 if none is in the index;
     ``top[retriever]``: the ids of the first 5 passages of each question; retrievers are served, dense and bm25.
@@ -28,24 +42,193 @@ class Ranks:
     abstained: np.ndarray
 
 
+class Found(NamedTuple):
+    """A batch's search: ``dense`` and ``bm25`` float32 [q, n], candidates with ``scores`` [q, c], ``confidence``."""
+
+    dense: np.ndarray
+    bm25: np.ndarray
+    candidates: Candidates
+    scores: np.ndarray
+    confidence: np.ndarray
+
+
 class Retriever:
     """A bundle of task retrieval, opened (see `serving.task.Predictor`)."""
 
-    bundle: Bundle
+    def __init__(
+        self,
+        bundle: Bundle,
+        encoder: OnnxEncoder,
+        index: Index,
+        answers: Answers,
+        snapshot: "pd.DataFrame",
+        rules: tuple[Ranker, Calibration],
+        known: KnownVectors,
+        feature_server: str = "",
+    ) -> None:
+        self.bundle, self.encoder, self.index = bundle, encoder, index
+        self.ranker, self.calibration = rules
+        self.features = OnlineFeatures(index.ids, snapshot, feature_server)
+        self._answers, self._snapshot, self._known = answers, snapshot, known
+        self._reader = Reader(bundle.inputs)
+        self._static: tuple[Mapping[str, np.ndarray], int, np.ndarray] | None = None
 
     @classmethod
     def open(cls, directory: Path, bundle: Bundle, variant: str | None = None, threads: int = 1) -> "Retriever":
-        """Read every part of the bundle at ``directory``."""
-        raise NotImplementedError
+        """Read every part of the bundle at ``directory``. Errors: `SluiceError` if one is missing or broken."""
+        import pandas as pd
 
-    def ranks(self, questions: Sequence[str], gold: Sequence[Sequence[str]], batch: int = 64) -> Ranks:
-        """Full rankings of the questions, reduced to what an evaluation needs; memory grows with ``batch`` only."""
-        raise NotImplementedError
+        directory = Path(directory)
+        encoder = OnnxEncoder(directory, bundle.file_of(variant), threads, bundle.encoder.max_tokens)
+        index = Index.open(directory / "index")
+        try:
+            snapshot = pd.read_parquet(directory / "index" / "snapshot.parquet")
+        except (OSError, ValueError) as error:
+            raise SluiceError(f"{directory}: no feature snapshot can be read ({error}); pack it again") from error
+        return cls(
+            bundle,
+            encoder,
+            index,
+            Answers.open(directory / "index"),
+            snapshot,
+            read_rules(directory / "ranker.json"),
+            KnownVectors(directory / "index"),
+            os.environ.get("SLUICE_FEATURE_SERVER", ""),
+        )
 
-    def reindex(self, passages: "pd.DataFrame") -> "Retriever":
-        """Same encoder and ranker over other passages or texts (such as those of `withhold`); known texts are not encoded again."""
-        raise NotImplementedError
+    def warm(self) -> None:
+        """Answer one question, so that the first user does not pay for it."""
+        self.predict([self.parse({"question": "What does this code do?"})])
+
+    def parse(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """Check one instance against the input schema, fill in ``top_k``. Errors: `SluiceError` naming the field."""
+        return self._reader.read(payload)
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Encode texts: float32 [n, dim], L2-normalised."""
+        return self.encoder.encode(texts)
+
+    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens that the encoder reads of each text, after truncation: int32 [n]."""
+        return self.encoder.count_tokens(texts)
+
+    def close(self) -> None:
+        """Stop refreshing features."""
+        self.features.close()
+
+    def search(self, questions: Sequence[str], queries: np.ndarray) -> Found:
+        """Rank candidates for questions whose vectors are ``queries`` (float32 [q, dim])."""
+        dense, bm25 = self.index.dense(queries), self.index.bm25.scores(questions)
+        found = candidates(dense, bm25)
+        scores = self.ranker.score(found, self._static_scores()[found.rows])
+        return Found(dense, bm25, found, scores, self.calibration.confidence(margins(scores, found.features)))
 
     def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Answer parsed instances."""
-        raise NotImplementedError
+        """Answer parsed instances: ``{answer, confidence, abstained, sources}`` each (see schema.OUTPUTS)."""
+        if not instances:
+            return []
+        questions = [instance["question"] for instance in instances]
+        queries = self.embed(questions)
+        found = self.search(questions, queries)
+        order = np.argsort(-found.scores, axis=1, kind="stable")
+        shares = probabilities(found.scores)
+        results = []
+        for at, instance in enumerate(instances):
+            count = max(instance["top_k"], SOURCES)
+            slots = [slot for slot in order[at, :count] if found.candidates.valid[at, slot]]
+            rows = found.candidates.rows[at, slots].tolist()
+            share = shares[at, slots].tolist()
+            results.append(self._result(queries[at], rows, share, float(found.confidence[at]), instance["top_k"]))
+        return results
+
+    def _result(
+        self, query: np.ndarray, rows: list[int], shares: list[float], confidence: float, top_k: int
+    ) -> dict[str, Any]:
+        abstained = confidence < self.calibration.threshold
+        column = self.index.columns
+        fallback = (column[name][row] for row in rows[:SOURCES] for name in ("summary", "signature"))
+        answer = "" if abstained else self._answers.compose(query, rows[:SOURCES], shares[:SOURCES], fallback)
+        sources = [
+            {
+                "passage_id": column["passage_id"][row],
+                "path": column["path"][row],
+                "name": column["name"][row],
+                "lines": [column["start_line"][row], column["end_line"][row]],
+                "commit": column["commit"][row],
+                "url": column["url"][row],
+                "score": round(share, 4),
+                "text": column["text"][row],
+            }
+            for row, share in zip(rows[:top_k], shares[:top_k], strict=True)
+        ]
+        return {"answer": answer, "confidence": round(confidence, 4), "abstained": abstained, "sources": sources}
+
+    def ranks(self, questions: Sequence[str], gold: Sequence[Sequence[str]], batch: int = 64) -> Ranks:
+        """Full rankings of the questions, reduced to what an evaluation needs; memory grows with ``batch`` only.
+
+        In: ``gold`` passage ids of each question. The served ranking is the candidates by the ranker's score, then all
+        other passages by dense score. Equal scores rank by row.
+        """
+        queries = encode_all(self.encoder, questions)
+        wanted = gold_rows(self.index.ids, gold)
+        parts = [
+            self._ranks(questions[at : at + batch], queries[at : at + batch], wanted[at : at + batch])
+            for at in range(0, len(questions), batch)
+        ]
+        names = ("served", "dense", "bm25")
+        confidence = np.concatenate([part[2] for part in parts] or [np.zeros(0, np.float32)])
+        return Ranks(
+            {name: np.concatenate([part[0][name] for part in parts] or [np.zeros(0, np.int32)]) for name in names},
+            {name: [ids for part in parts for ids in part[1][name]] for name in names},
+            confidence,
+            confidence < self.calibration.threshold,
+        )
+
+    def _ranks(
+        self, questions: Sequence[str], queries: np.ndarray, gold: Sequence[np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], dict[str, list[list[str]]], np.ndarray]:
+        found = self.search(questions, queries)
+        order = np.argsort(-found.scores, axis=1, kind="stable")[:, :5]
+        top = {
+            "served": np.take_along_axis(found.candidates.rows, order, 1),
+            "dense": best(found.dense, 5),
+            "bm25": best(found.bm25, 5),
+        }
+        ranks = {
+            "served": served_ranks(found.candidates, found.scores, found.dense, gold),
+            "dense": gold_ranks(found.dense, gold),
+            "bm25": gold_ranks(found.bm25, gold),
+        }
+        ids = {name: [[self.index.ids[row] for row in rows] for rows in table] for name, table in top.items()}
+        return ranks, ids, found.confidence
+
+    def reindex(self, passages: "pd.DataFrame", workers: int | None = None) -> "Retriever":
+        """Same encoder and ranker over other passages or texts, such as those of `withhold`.
+
+        Texts whose vectors the bundle carries are not encoded again. The result has no sentences (its answers are
+        summary lines) and reads no feature server: it is for measuring.
+        """
+        known = self._known.lookup(self.index.columns["text"], self.index.vectors)
+        index = Index.build(passages, encode_all(self.encoder, passages["text"].tolist(), known, workers))
+        answers = Answers.none(len(index), self.encoder.dim)
+        snapshot = with_new_passages(self._snapshot, passages)
+        return Retriever(
+            self.bundle, self.encoder, index, answers, snapshot, (self.ranker, self.calibration), self._known
+        )
+
+    def _static_scores(self) -> np.ndarray:
+        """What the feature store's columns add to each passage, computed anew when they or the day change."""
+        columns, day, cached = self.features.columns(), int(time.time() // 86400), self._static
+        if cached is None or cached[0] is not columns or cached[1] != day:
+            cached = (columns, day, self.ranker.static(passage_features(columns, day)))
+            self._static = cached
+        return cached[2]
+
+
+def read_rules(path: Path) -> tuple[Ranker, Calibration]:
+    """Ranker and calibration from ranker.json. Errors: `SluiceError` if it is missing or made by other code."""
+    try:
+        data = json.loads(path.read_text())
+        return Ranker.from_json(data["ranker"]), Calibration.from_json(data["calibration"])
+    except (OSError, ValueError, KeyError) as error:
+        raise SluiceError(f"{path}: not the ranker of this version ({error}); pack the bundle again") from error

@@ -1,0 +1,93 @@
+"""What the retrieval task takes and gives, as JSON schemas that travel in the bundle."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from serving.errors import SluiceError
+
+INPUTS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "question": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": 2000,
+            "pattern": r"\S",
+            "description": "text of 1 to 2000 characters that is not blank",
+        },
+        "top_k": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 20,
+            "default": 5,
+            "description": "a whole number of sources from 1 to 20",
+        },
+    },
+    "required": ["question"],
+    "additionalProperties": False,
+}
+
+_SOURCE: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "passage_id": {"type": "string"},
+        "path": {"type": "string", "description": "relative to the source's root"},
+        "name": {"type": "string", "description": "qualified symbol, heading, commit or issue number"},
+        "lines": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
+        "commit": {"type": "string"},
+        "url": {"type": "string"},
+        "score": {"type": "number", "description": "the ranker's share for this passage among the candidates, 0..1"},
+        "text": {"type": "string"},
+    },
+    "required": ["passage_id", "path", "name", "lines", "commit", "url", "score", "text"],
+}
+
+OUTPUTS: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "answer": {"type": "string", "description": "sentences of the sources; empty when abstained"},
+        "confidence": {"type": "number", "description": "probability that the first source is the right one, 0..1"},
+        "abstained": {"type": "boolean"},
+        "sources": {"type": "array", "items": _SOURCE, "description": "best first"},
+    },
+    "required": ["answer", "confidence", "abstained", "sources"],
+}
+
+
+class Reader:
+    """Checks instances against an input schema and fills in its defaults."""
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        from jsonschema import Draft202012Validator
+
+        self._validator = Draft202012Validator(schema)
+        self._fields: Mapping[str, Mapping[str, Any]] = schema["properties"]
+        self._defaults = {name: field["default"] for name, field in self._fields.items() if "default" in field}
+
+    def read(self, payload: Any) -> dict[str, Any]:
+        """A checked copy with every default filled in. Errors: `SluiceError` naming the field and what is expected."""
+        error = next(self._validator.iter_errors(payload), None)
+        if error is not None:
+            raise SluiceError(self._explain(payload, error))
+        result = {**self._defaults, **payload}
+        return {name: int(value) if isinstance(value, float) else value for name, value in result.items()}
+
+    def _explain(self, payload: Any, error: Any) -> str:
+        expected = "; ".join(f"{name!r}: {field.get('description', '')}" for name, field in self._fields.items())
+        if not isinstance(payload, dict):
+            return f"an instance must be a JSON object, not {_show(payload)}; expected {expected}"
+        if error.path:
+            name = str(error.path[0])
+            return f"{name!r} is {_show(payload[name])}; expected {self._fields[name].get('description', '')}"
+        unknown = sorted(set(payload) - set(self._fields))
+        if unknown:
+            return f"unknown field {_show(unknown[0])}; known are {', '.join(map(repr, self._fields))}"
+        missing = [name for name in self._fields if name not in payload and name not in self._defaults]
+        return f"field {missing[0]!r} is missing; expected {expected}" if missing else str(error.message)[:200]
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, str) and len(value) > 60:
+        return f"a text of {len(value)} characters"
+    shown = repr(value)
+    return f"{shown[:60]}…" if len(shown) > 60 else shown
