@@ -20,7 +20,7 @@ from feature_repo.paths import REPO, config_file, features_dir
 from feature_repo.views import objects
 from serving.files import atomic_file
 
-log = logging.getLogger(__name__)
+logging.getLogger("feast").setLevel(logging.WARNING)
 
 EPOCH = pd.Timestamp(0, tz="UTC")
 SERVICE = "retrieval_v1"

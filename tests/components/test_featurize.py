@@ -6,8 +6,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from kfp.dsl import Dataset
 
 from components.featurize import sources
+from components.featurize.component import featurize as component
 from components.featurize.run import FeaturizeSettings, run
 from serving.errors import SluiceError
 from serving.feedback import feedback_url
@@ -38,7 +40,8 @@ def write(frame: pd.DataFrame, path: Path) -> Path:
 def featurize(folder: Path, table: pd.DataFrame, asked: list[pd.Timestamp]) -> tuple[pd.DataFrame, pd.DataFrame]:
     ins = write(table, folder / "passages.parquet"), write(pd.DataFrame({"asked_at": asked}), folder / "q.parquet")
     outs = folder / "frame.parquet", folder / "snapshot.parquet"
-    run(*ins, FeaturizeSettings(online_chunk=2), *outs)
+    artifacts = [Dataset(uri=str(path)) for path in (*ins, *outs)]
+    component.python_func(*artifacts[:2], {"online_chunk": 2.0}, *artifacts[2:])
     return pd.read_parquet(outs[0]), pd.read_parquet(outs[1])
 
 
