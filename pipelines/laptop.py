@@ -49,7 +49,16 @@ class FeatureServer:
             command = [str(Path(sys.executable).with_name("feast")), "-f", str(config_file()), "serve"]
             with (logs / "feature-server.log").open("ab") as log:
                 self._process = subprocess.Popen(
-                    [*command, "--host", "127.0.0.1", "--port", str(self.port), "--no-access-log"],
+                    [
+                        *command,
+                        "--host",
+                        "127.0.0.1",
+                        "--port",
+                        str(self.port),
+                        "--no-access-log",
+                        "--max-requests",
+                        "0",
+                    ],
                     stdout=log,
                     stderr=log,
                     stdin=subprocess.DEVNULL,

@@ -20,6 +20,7 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    os.fchmod(handle, 0o644)
     os.close(handle)
     scratch = Path(name)
     try:

@@ -1,4 +1,3 @@
-import json
 import os
 import subprocess
 import sys
@@ -20,7 +19,8 @@ def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
-    probe = "import sys, pipelines.cli; print(sorted({'kfp', 'torch', 'mlflow', 'pandas', 'kubernetes'} & set(sys.modules)))"
+    heavy = "{'kfp', 'torch', 'mlflow', 'pandas', 'kubernetes'}"
+    probe = f"import sys, pipelines.cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     assert "rollback" in sluice("--help", home=tmp_path).stdout
@@ -66,15 +66,7 @@ def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(tmp_path: Pa
     assert all(definition.get("description") for definition in inputs.values())
     tasks = spec["root"]["dag"]["tasks"]
     assert "Compare with champion" in {task["taskInfo"]["name"] for task in tasks.values()}
-    loaded = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            f"from kfp.components import load_component_from_file as load; print(load({str(tmp_path / 'codebase.yaml')!r}).name)",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    script = "import sys; from kfp.components import load_component_from_file as load; print(load(sys.argv[1]).name)"
+    command = [sys.executable, "-c", script, str(tmp_path / "codebase.yaml")]
+    loaded = subprocess.run(command, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == "codebase"
-    json.dumps(spec)

@@ -63,7 +63,10 @@ def test_a_failing_step_is_told_in_its_own_sentence_with_its_log(tiny: Path) -> 
 
 
 def test_killing_the_run_leaves_no_process_and_the_next_run_resumes(tiny: Path) -> None:
-    script = f"from rich.console import Console; from pipelines.run import run; run('tiny_pipeline:tiny', {{'patience': 60.0}}, Console())"
+    script = (
+        "from rich.console import Console; from pipelines.run import run;"
+        "run('tiny_pipeline:tiny', {'patience': 60.0}, Console())"
+    )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL)
     log = next_log_with(tiny / "home" / "logs", "reading")
     parent.send_signal(signal.SIGKILL)
