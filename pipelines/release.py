@@ -113,9 +113,9 @@ def release(
             "rollout",
             cached=False,
         )
-        named(report(system=system, rollout=rolled.outputs["report"], **pages), "Report", "report", cached=False)
+        named(report(rollout=rolled.outputs["report"], **pages), "Report", "report", cached=False)
     with dsl.Else(name="refused"):
-        named(report(system=system, **pages), "Report", "report", cached=False)
+        named(report(**pages), "Report", "report", cached=False)
 
 
 def _candidate(
