@@ -115,7 +115,10 @@ def _failure(status: Mapping[str, Any]) -> str:
     if model.get("transitionStatus") not in ("BlockedByFailedLoad", "InvalidSpec"):
         return ""
     info = model.get("lastFailureInfo") or {}
-    return " ".join(str(info.get(k)) for k in ("reason", "message") if info.get(k)) or str(model["transitionStatus"])
+    lines = [line.strip() for line in str(info.get("message", "")).splitlines() if line.strip()]
+    # A message may quote a whole traceback: its first and last line say what happened and why.
+    told = " … ".join(dict.fromkeys((lines[0][:200], lines[-1][-300:]))) if lines else ""
+    return ": ".join(filter(None, (str(info.get("reason", "")), told))) or str(model["transitionStatus"])
 
 
 def predictor_of(manifest: Object, uri: str, runtime: str) -> Object:

@@ -1,0 +1,40 @@
+"""The step that brings a bundle to users."""
+
+from typing import NamedTuple
+
+from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
+
+from components.step import step
+
+
+@step
+def rollout(
+    system: str,
+    bundle: Input[Model],
+    version: str,
+    questions: Input[Dataset],
+    settings: dict,  # type: ignore[type-arg]
+    verdicts: Output[Artifact],
+    report: Output[HTML],
+) -> NamedTuple("Outcome", [("promoted", bool), ("reason", str)]):  # type: ignore[valid-type]
+    """Roll out: canary beside stable, load test and analysis at each step, then promote or roll back.
+
+    Args:
+        system: name of the InferenceService, and of the model in its routes.
+        bundle: the bundle directory to serve.
+        version: its version in the registry; the alias champion moves to it at 100 %.
+        questions: questions table; its persona rows are the load and the labels.
+        settings: section ``rollout`` of the system's YAML (components/rollout/settings.py).
+        verdicts: JSON list of every verdict: load and canary at each step.
+        report: page with verdicts, latency of stable and canary, and the timeline.
+    """
+    from pathlib import Path
+
+    from components.rollout.release import release
+    from components.rollout.settings import RolloutSettings
+
+    chosen = RolloutSettings.model_validate(settings)
+    uri = chosen.model_uri or ("" if Path(bundle.uri).is_absolute() else bundle.uri)
+    return release(
+        system, Path(bundle.path), uri, version, Path(questions.path), chosen, Path(verdicts.path), Path(report.path)
+    )

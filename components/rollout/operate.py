@@ -1,0 +1,101 @@
+"""What a person asks of a live system: how does it stand, and take it back (`sluice status`, `sluice rollback`)."""
+
+from typing import Any
+
+from components.rollout.cluster import Cluster
+from components.rollout.objects import Observed, observe, with_previous
+from components.rollout.settings import RolloutSettings
+from components.rollout.undo import take_back
+from components.rollout.watcher import Watcher
+from serving.errors import SluiceError
+
+
+def status(system: str) -> dict[str, Any]:
+    """How ``system`` stands: ready, url, the release at 100 % or under way, percent, traffic, and what lies behind it.
+
+    Keys: system, deployed (bool); when deployed also ready (bool), url, bundle, version, storage_uri, canary_percent
+    (None unless a rollout is under way), restored (bool: came back by a rollback), traffic (list of revision, percent,
+    url), history (list of bundle, version, storage_uri, newest first), failure ("" or why the newest revision is not
+    ready), foreign ("" or how somebody else changed it). Raises SluiceError when no control plane answers.
+    """
+    cluster = Cluster()
+    try:
+        live = cluster.find(system)
+    finally:
+        cluster.close()
+    if live is None:
+        return {"system": system, "deployed": False}
+    now = observe(live)
+    return {
+        "system": system,
+        "deployed": True,
+        "ready": now.settled,
+        "url": now.url,
+        "bundle": now.release.bundle,
+        "version": now.release.version,
+        "storage_uri": now.release.uri,
+        "canary_percent": now.percent,
+        "restored": now.restored,
+        "traffic": [{"revision": s.revision, "percent": s.percent, "url": s.url} for s in now.shares],
+        "history": [{"bundle": r.bundle, "version": r.version, "storage_uri": r.uri} for r in now.history],
+        "failure": now.failure,
+        "foreign": now.foreign,
+    }
+
+
+def rollback(system: str, by: str = "", settings: RolloutSettings | None = None) -> str:
+    """Take a system back to the release that was served before; returns one sentence that says what is served now.
+
+    A canary under way is ended; without one, the release before the present one is restored, and the alias champion
+    moves back with it. Users lose no request: the present revision answers until the restored one is ready (some 5 s).
+    ``by`` names the person, for the record. Raises SluiceError when there is nothing to go back to.
+    """
+    settings, watch = settings or RolloutSettings(), Watcher()
+    cluster = Cluster()
+    try:
+        now = observe(cluster.get(system))
+        if now.foreign:
+            raise SluiceError(
+                f"InferenceService {system!r} was changed by somebody else: {now.foreign}; mend it by hand"
+            )
+        gone = now.release.version
+        if now.percent is None:
+            now = _restore(cluster, system, now, settings, watch)
+        elif not now.history and not now.restored:
+            raise SluiceError(
+                f"{system!r} is being deployed for the first time: nothing to go back to; delete it instead"
+            )
+        else:
+            now = take_back(cluster, system, now, settings, watch)
+    finally:
+        cluster.close()
+    _record(system, gone, now.release.version, by)
+    return f"{system} serves version {now.release.version} again ({now.release.uri}); version {gone} is withdrawn"
+
+
+def _restore(cluster: Cluster, system: str, now: Observed, settings: RolloutSettings, watch: Watcher) -> Observed:
+    if not now.history:
+        raise SluiceError(f"{system!r} has no release before version {now.release.version}: nothing to go back to")
+    now = cluster.change(now, system, with_previous)
+    watch.say(f"restoring {now.release.bundle} (version {now.release.version})")
+    seen = cluster.wait(
+        system, lambda o: o.settled and o.generation >= now.generation and o.rolled_out == o.ready, settings.ready_s
+    )
+    if not seen.settled:
+        why = seen.failure or f"not ready within {settings.ready_s:.0f} s"
+        raise SluiceError(
+            f"version {now.release.version} of {system!r} does not start: {why}; the present one still serves"
+        )
+    return seen
+
+
+def _record(system: str, gone: str, back: str, by: str) -> None:
+    from components.register import registry
+    from serving.verdict import Verdict
+
+    if not registry.exists():
+        return
+    reason = f"withdrawn by {by or 'a person'}; version {back} serves again"
+    if gone != back:
+        registry.record(system, gone, [Verdict("rollout", False, reason, {})])
+    registry.promote(system, back)

@@ -1,0 +1,190 @@
+"""Roll a release out: canary, windows of load, promotion or rollback. Takes up a rollout that was killed."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from components.rollout.cluster import Cluster, SomebodyElse
+from components.rollout.decide import Decision, Move, decide
+from components.rollout.manifests import Manifests
+from components.rollout.objects import Observed, Release, first, observe, with_canary, with_percent
+from components.rollout.settings import RolloutSettings
+from components.rollout.undo import take_back
+from components.rollout.watcher import Watcher
+from components.rollout.window import Load, Window, alone, own_load, through_split
+from serving.errors import SluiceError
+from serving.verdict import Verdict
+
+
+@dataclass
+class Outcome:
+    """How a rollout ended: promoted or not, why, every verdict with its window, seconds it took."""
+
+    promoted: bool
+    reason: str
+    windows: list[Window] = field(default_factory=list)
+    others: list[Verdict] = field(default_factory=list)
+    changed: bool = True
+    undone_s: float | None = None
+
+    @property
+    def verdicts(self) -> list[Verdict]:
+        """All verdicts in order."""
+        return [v for window in self.windows for v in window.verdicts] + self.others
+
+
+class Rollout:
+    """One run of a rollout. ``manifests`` and ``cluster`` say what is applied and where."""
+
+    def __init__(
+        self,
+        system: str,
+        manifests: Manifests,
+        cluster: Cluster,
+        load: Load,
+        watch: Watcher,
+        champion: Callable[[], None],
+    ) -> None:
+        self.system, self.manifests, self.cluster = system, manifests, cluster
+        self.load, self.watch, self.champion = load, watch, champion
+        self.settings: RolloutSettings = load.settings
+        self.outcome = Outcome(False, "")
+
+    def run(self, bundle: str, version: str, uri: str) -> Outcome:
+        """Bring the bundle to 100 %, or back out.
+
+        Args:
+            bundle: content digest of the bundle.
+            version: its version in the registry.
+            uri: where the cluster finds it, e.g. file:///… on a laptop.
+
+        Every failure after the canary has started rolls back, also one of the load test itself; a release that was
+        changed by somebody else meanwhile is left as it is.
+        """
+        for _ in range(4):
+            live = self.cluster.find(self.system)
+            now = observe(live) if live else None
+            decision = decide(now, bundle, self.settings.steps)
+            if now is None or decision.move in (Move.CREATE, Move.START, Move.RESUME):
+                return self._forward(now, decision, bundle, version, uri)
+            if decision.move is Move.DONE:
+                return self._done(now, decision)
+            if decision.move is Move.REFUSE:
+                return self._end(False, decision.reason)
+            self.watch.say(f"{decision.move.value}: {decision.reason}", 0)
+            take_back(self.cluster, self.system, now, self.settings, self.watch)
+            if now.release.bundle == bundle and decision.move is Move.UNDO:
+                return self._end(False, f"rolled back: {decision.reason}; finished that")
+        return self._end(False, "the InferenceService keeps changing; see `sluice status`")
+
+    def _done(self, now: Observed, decision: Decision) -> Outcome:
+        if not now.settled:
+            now = self.cluster.wait(self.system, lambda o: o.settled, self.settings.ready_s)
+        self.outcome.changed = False
+        if not now.settled:
+            return self._end(False, f"{decision.reason}, but not ready: {now.failure or 'no reason given'}")
+        return self._end(True, decision.reason)
+
+    def _forward(self, now: Observed | None, decision: Decision, bundle: str, version: str, uri: str) -> Outcome:
+        self.watch.say(decision.reason)
+        first_time = now is None or not now.history and now.percent == 100
+        try:
+            if now is None:
+                now = self._create(bundle, version, uri)
+            elif decision.move is Move.START:
+                now = self._start(now, bundle, version, uri)
+            now = self._await(now, now.percent or 0, "ready")
+            self._steps(now)
+        except SomebodyElse as error:
+            return self._end(False, str(error))
+        except _Failed as failure:
+            return self._back_out(first_time, failure.reason)
+        except Exception as error:  # whatever it is, the canary must not stay
+            undone = self._back_out(first_time, f"the rollout itself failed: {error}")
+            if isinstance(error, SluiceError):
+                return undone
+            raise
+        return self._end(True, f"promoted to 100 %: {bundle} (version {version})")
+
+    def _create(self, bundle: str, version: str, uri: str) -> Observed:
+        release = self._release(bundle, version, uri)
+        self.watch.say("created the InferenceService", 100)
+        return observe(self.cluster.create(first(self.manifests.service, release)))
+
+    def _start(self, now: Observed, bundle: str, version: str, uri: str) -> Observed:
+        release, percent = self._release(bundle, version, uri), self.settings.steps[0]
+        manifest = self.manifests.service
+        started = self.cluster.change(now, self.system, lambda live: with_canary(live, manifest, release, percent))
+        self.watch.say(f"canary of version {version} asked for at {percent} %")
+        return started
+
+    def _release(self, bundle: str, version: str, uri: str) -> Release:
+        runtime = self.cluster.ensure_runtime(self.manifests.runtime)
+        return Release(bundle, version, self.manifests.predictor(uri, runtime))
+
+    def _await(self, now: Observed, percent: int, what: str) -> Observed:
+        """Wait until the newest revision is ready and has its share of the traffic."""
+        patience = self.settings.ready_s if what == "ready" else self.settings.settle_s
+
+        def there(seen: Observed) -> bool:
+            share = seen.share(seen.created)
+            return seen.settled and seen.generation >= now.generation and share is not None and share.percent == percent
+
+        began = time.monotonic()
+        with self.watch.bar(f"waiting until the canary is {what}", patience) as tick:
+            seen = self.cluster.wait(self.system, there, patience, tick)
+        if not there(seen):
+            why = seen.failure or f"not {what} within {patience:.0f} s"
+            raise _Failed(f"the canary never got {what}: {why}")
+        self.watch.say(f"{seen.created} {what} after {time.monotonic() - began:.1f} s", percent)
+        return seen
+
+    def _steps(self, now: Observed) -> None:
+        steps = [step for step in self.settings.steps if step >= (now.percent or 0)]
+        for number, step in enumerate(steps):
+            if now.percent != step:
+                now = self.cluster.change(now, self.system, lambda live, step=step: with_percent(live, step))
+                now = self._await(now, step, f"at {step} %")
+            if step < 100 and number == 0:
+                self._judge(own_load(self.load, now, self.watch))
+            self._judge((through_split if step < 100 else alone)(self.load, now, self.watch))
+        self.champion()
+        now = self.cluster.change(now, self.system, lambda live: with_percent(live, None))
+        self.watch.say(f"{now.created or self.system} has all traffic; the rollout is over", 100)
+
+    def _judge(self, window: Window) -> None:
+        self.outcome.windows.append(window)
+        for verdict in window.verdicts:
+            self.watch.say(f"{'passed' if verdict.passed else 'FAILED'} {verdict.gate}: {verdict.reason}")
+        failed = [verdict.reason for verdict in window.verdicts if not verdict.passed]
+        if failed:
+            raise _Failed(f"{window.name}: {'; '.join(failed)}")
+
+    def _back_out(self, first_time: bool, reason: str) -> Outcome:
+        self.outcome.others.append(Verdict("rollout", False, reason, {}))
+        began = time.monotonic()
+        self.watch.say(f"rolling back: {reason}")
+        if first_time:
+            # Nothing served before, so nothing is what there is to go back to: a model that missed its gate stays away.
+            self.cluster.delete(self.system)
+            self.watch.say("deleted the InferenceService: there was no release before it", 0)
+        else:
+            try:
+                take_back(self.cluster, self.system, observe(self.cluster.get(self.system)), self.settings, self.watch)
+            except SluiceError as error:
+                reason = f"{reason}; and rolling back stopped: {error}"
+        self.outcome.undone_s = time.monotonic() - began
+        return self._end(False, f"rolled back: {reason}")
+
+    def _end(self, promoted: bool, reason: str) -> Outcome:
+        self.watch.say(reason)
+        self.outcome.promoted, self.outcome.reason = promoted, reason
+        return self.outcome
+
+
+class _Failed(Exception):
+    """A gate said no, or the canary never got there."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason

@@ -1,0 +1,112 @@
+"""One window of load on stable and canary at the same time, and the verdicts over it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.rollout.analyse import analyse
+from components.rollout.objects import Observed
+from components.rollout.settings import RolloutSettings
+from components.rollout.watcher import Watcher
+from load_tests.plan import Target
+from load_tests.run import run_targets
+from load_tests.slo import LoadTest, judge
+from serving.verdict import Verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SPLIT, CANARY, STABLE = "split", "canary", "stable"
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one window showed: a name for people, the canary's percent, who was who, the samples, the verdicts."""
+
+    name: str
+    percent: int
+    canary: str
+    stable: str
+    samples: "pd.DataFrame"
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class Load:
+    """Who asks, and how much: the model's name, labelled questions, the SLO with its load, the rollout's settings."""
+
+    model: str
+    questions: Sequence[dict[str, Any]]
+    test: LoadTest
+    settings: RolloutSettings
+    out: Path
+
+    @property
+    def rate(self) -> float:
+        """Requests/s offered where the SLO's rate must be kept."""
+        return self.settings.rate or self.test.load.rate or self.test.slo.requests_per_s * 1.2
+
+    @property
+    def users(self) -> int:
+        """Users at once who offer it."""
+        return self.settings.users or self.test.load.users
+
+    def run(self, name: str, targets: list[Target], watch: Watcher) -> "pd.DataFrame":
+        """Put the targets under load for one window."""
+        seconds = self.settings.window_s
+        place = self.out / name.replace(" ", "-")
+        with watch.bar(name, seconds) as tick:
+            return run_targets(
+                targets, self.model, list(self.questions), seconds, place, self.test.load.timeout_s, tick
+            )
+
+
+def own_load(load: Load, now: Observed, watch: Watcher) -> Window:
+    """The canary's own address under the whole of the SLO's load, while users' traffic goes on lightly beside it."""
+    canary, stable = now.created, now.rolled_out
+    share = now.share(canary)
+    direct = Target(CANARY, share.url if share and share.url else now.url, load.users, load.rate)
+    targets = [direct, _light(load, SPLIT, now.url)]
+    percent = now.percent or 0
+    samples = load.run(f"load on the canary itself at {percent} %", targets, watch)
+    mine = samples[samples["target"] == CANARY]
+    verdict = _at(judge(mine, load.test.slo, "on_canary_address"), percent)
+    return Window("Canary under the whole load", percent, canary, stable, samples, (verdict,))
+
+
+def through_split(load: Load, now: Observed, watch: Watcher) -> Window:
+    """The SLO's load through the split, an equal light load on each revision's own address: SLO and canary analysis."""
+    canary, stable, percent = now.created, now.rolled_out, now.percent or 0
+    targets = [Target(SPLIT, now.url, load.users, load.rate)]
+    for name, revision in ((CANARY, canary), (STABLE, stable)):
+        share = now.share(revision)
+        if share and share.url:
+            targets.append(_light(load, name, share.url))
+    samples = load.run(f"split at {percent} %", targets, watch)
+    slo = load.test.slo
+    verdicts = [_at(judge(samples[samples["target"] == SPLIT], slo, f"through_split_{percent}_percent"), percent)]
+    sides = {name: of_revision(samples, revision, name) for name, revision in ((STABLE, stable), (CANARY, canary))}
+    verdicts.append(_at(analyse(sides[STABLE], sides[CANARY], slo, load.settings), percent))
+    return Window(f"Canary at {percent} %", percent, canary, stable, samples, tuple(verdicts))
+
+
+def alone(load: Load, now: Observed, watch: Watcher) -> Window:
+    """The release at 100 %: nobody beside it, so the SLO alone decides."""
+    samples = load.run("at 100 %", [Target(SPLIT, now.url, load.users, load.rate)], watch)
+    verdict = _at(judge(samples, load.test.slo, "at_100_percent"), 100)
+    return Window("At 100 %", 100, now.created, "", samples, (verdict,))
+
+
+def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.DataFrame":
+    """The requests that a revision answered or failed; one that nobody answered belongs to the address it went to."""
+    named = samples["revision"] == revision
+    return samples[named | ((samples["revision"] == "") & (samples["target"] == target))]
+
+
+def _light(load: Load, name: str, url: str) -> Target:
+    return Target(name, url, load.settings.direct_users, load.settings.direct_rate)
+
+
+def _at(verdict: Verdict, percent: int) -> Verdict:
+    return replace(verdict, figures={"canary_percent": percent, **verdict.figures})
