@@ -64,11 +64,12 @@ def _window(tokenizer: str, max_tokens: int) -> Window:
 
 def cut_all(records: list[Record], window: Window, max_parts: int) -> list[Cut]:
     """Cut every record, in order."""
-    window.learn(f"{r.path} {r.signature} {r.doc} {r.body[:_BODY_CHARS]}" for r in records)
+    tops = [header(r) for r in records]
+    window.learn(f"{top} {r.doc} {r.body[:_BODY_CHARS]}" for top, r in zip(tops, records, strict=True))
     out = []
-    for record in records:
+    for top, record in zip(tops, records, strict=True):
         content = "\0".join((record.name, record.signature, record.doc, record.body)).encode(errors="replace")
-        top, pieces = header(record), list(cut(record, window, max_parts))
+        pieces = list(cut(record, top, window, max_parts))
         light = record._replace(doc="", body="")
         out.append(Cut(light, hashlib.blake2b(content, digest_size=16).digest(), top, summary(record.doc), pieces))
     return out
@@ -98,13 +99,13 @@ def _trim(text: str, size: int) -> str:
     return text if len(text) <= size else text[:size].rsplit(" ", 1)[0]
 
 
-def cut(record: Record, window: Window, max_parts: int) -> Iterator[Piece]:
-    """Pieces of one record.
+def cut(record: Record, top: str, window: Window, max_parts: int) -> Iterator[Piece]:
+    """Pieces of one record, each to stand under the header ``top``.
 
-    Documentation longer than the window continues in further pieces, each to stand under the same header. Code fills
-    what room is left behind the documentation's end; its tail is not indexed, which bounds the number of passages.
+    Documentation longer than the window continues in further pieces. Code fills what room is left behind the
+    documentation's end; its tail is not indexed, which bounds the number of passages.
     """
-    spent = window.count(header(record) + "\n")
+    spent = window.count(top + "\n")
     room = max(window.room - spent, 1)
     rest = record.doc
     for _ in range(max_parts):
@@ -113,7 +114,7 @@ def cut(record: Record, window: Window, max_parts: int) -> Iterator[Piece]:
         if head and not size:  # one word longer than the window: a wordpiece holds a character or more, so this fits
             size, used = min(len(head), room), room
         whole = size >= len(rest)
-        doc = rest if whole else rest[: break_at(rest, size)].strip("\n ")
+        doc = rest if whole else rest[: break_at(rest, size)].strip("\n").rstrip()
         if not whole:
             used = window.count(doc)
             rest = rest[break_at(rest, size) :].lstrip("\n")

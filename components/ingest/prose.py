@@ -6,6 +6,7 @@ _LINK = re.compile(r"\[`~?([^`\]]+)`\](?:\([^)\s]*\))?")
 _TAG = re.compile(r"</?(?:Tip|ExampleTitle|hfoptions?|frameworkcontent|pt|jax)\b[^>]*>")
 _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|resp|approx|fig|eq|al|no|incl)|\b[A-Z])\.$", re.IGNORECASE)
 _STOP = re.compile(r"[.!?](?=[\"')\]`*]*\s+[\"'(\[`*]*[A-Z0-9`])|[.!?](?=[\"')\]`*]*$)")
+_NO_SUMMARY = re.compile(r"(?:[A-Z][a-z]+:(?:\s|$)|[`*]*\w+[`*]*\s?\([^\n]*\)\s*:|>>>|```)")
 _SPACE = re.compile(r"\s+")
 
 
@@ -38,7 +39,9 @@ def sentences(paragraph: str) -> list[str]:
 
 
 def summary(doc: str) -> str:
-    """First sentence of a docstring: of its first paragraph, squeezed; "" where there is none."""
+    """First sentence of a docstring: of its first paragraph, squeezed; "" where it starts with a list of arguments."""
     first = doc.lstrip().split("\n\n", 1)[0]
+    if _NO_SUMMARY.match(first):
+        return ""
     found = sentences(squeeze(first[:2000]))
     return found[0] if found else ""

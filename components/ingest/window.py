@@ -10,8 +10,9 @@ from pathlib import Path
 
 from serving.errors import SluiceError
 
+_ALNUM = re.compile("[A-Za-z0-9]+")
 _WORD = re.compile(r"\S+")
-_ENTRY = re.compile(r"\n(?=\s*(?:[-*] )?[`*]*\w[\w.*`]*\s?(?:\([^\n]*\)\s*)?:|\s*\n)")
+_ENTRY = re.compile(r"\n(?=[ \t]*(?:[-*] )?[`*]*\w[\w.*`]*\s?\([^\n]*\)\s*:)|\n(?=\s*\n\S)")
 # Pre-tokenizers that never let a token cross white space: there, a text's count is the sum over its words.
 _ADDITIVE = {"BertPreTokenizer", "Whitespace", "WhitespaceSplit", "Metaspace"}
 
@@ -49,6 +50,7 @@ class Window:
         self._tokenizer.no_padding()
         kind = (json.loads(path.read_text("utf-8")).get("pre_tokenizer") or {}).get("type", "")
         self.additive = kind in _ADDITIVE
+        self._bert = kind == "BertPreTokenizer"
         self.special: int = self._tokenizer.num_special_tokens_to_add(False)
         self.room = max_tokens - self.special
         self._cost: dict[str, int] = {}
@@ -58,10 +60,17 @@ class Window:
         found: set[str] = set()
         for text in texts:
             found.update(text.split())
-        new = sorted(found.difference(self._cost))
+        new = found.difference(self._cost)
+        compound = {w for w in new if w.isascii() and w.isprintable() and not w.isalnum()} if self._bert else set()
+        atoms = {w: _ALNUM.findall(w) for w in compound}
+        self._encode(sorted((new - compound).union(*atoms.values()).difference(self._cost)))
+        for word, parts in atoms.items():  # BERT splits at punctuation, and each such mark is one wordpiece
+            self._cost[word] = len(word) - sum(map(len, parts)) + sum(self._cost[p] for p in parts)
+
+    def _encode(self, words: list[str]) -> None:
         lead = "" if self.additive else " "
-        encoded = self._tokenizer.encode_batch_fast([lead + w for w in new], add_special_tokens=False)
-        self._cost.update(zip(new, map(len, encoded), strict=True))
+        encoded = self._tokenizer.encode_batch_fast([lead + w for w in words], add_special_tokens=False)
+        self._cost.update(zip(words, map(len, encoded), strict=True))
 
     def count(self, text: str) -> int:
         """Wordpieces of ``text`` without special tokens."""
@@ -95,7 +104,7 @@ class Window:
 
 
 def break_at(text: str, end: int) -> int:
-    """A better place to cut than ``end``, in its second half: before an entry or paragraph, after a sentence or line."""
+    """A better place to cut than ``end``, in its second half: before an entry or paragraph, else after a sentence."""
     low = end // 2
     entries = [m.start() for m in _ENTRY.finditer(text, low, end)]
     if entries:

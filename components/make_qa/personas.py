@@ -1,0 +1,45 @@
+"""The hand-written persona set: questions in users' own words, resolved against the passages of a source."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from components.make_qa.candidates import Row
+
+FILE = Path(__file__).with_name("personas.yaml")
+
+
+class PersonaQuestion(BaseModel):
+    """A question, who asks it, and where the answer stands: ``path::Qualified.name``, or ``path`` for a whole file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    question: str = Field(min_length=8)
+    persona: Literal["novice", "experienced", "researcher"]
+    category: Literal["what", "why", "how", "parameters", "changed"]
+    gold: tuple[str, ...] = Field(min_length=1)
+
+
+@lru_cache(maxsize=1)
+def load_personas() -> tuple[PersonaQuestion, ...]:
+    """The persona set as written in personas.yaml."""
+    return tuple(PersonaQuestion.model_validate(entry) for entry in yaml.safe_load(FILE.read_text("utf-8")))
+
+
+def resolve(question: PersonaQuestion, places: dict[str, list[int]]) -> list[int]:
+    """Indices of the passages that answer ``question``; [] when none of its gold entries is in this source."""
+    return sorted({index for entry in question.gold for index in places.get(entry, [])})
+
+
+def places_of(rows: Sequence[Row]) -> dict[str, list[int]]:
+    """Passage indices by ``path`` and by ``path::name``."""
+    found: dict[str, list[int]] = defaultdict(list)
+    for index, row in enumerate(rows):
+        found[row.path].append(index)
+        found[f"{row.path}::{row.name}"].append(index)
+    return found

@@ -1,0 +1,178 @@
+"""make_qa as a function: passages.parquet in, questions.parquet out."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from components.ingest.prose import squeeze
+from components.make_qa.candidates import Row, candidates, holders, read_docs, rows_of
+from components.make_qa.changes import category_of
+from components.make_qa.choose import COLUMNS, choose, identity, row
+from components.make_qa.docs import Doc
+from components.make_qa.english import normal
+from components.make_qa.feedback import gold_of, names_of, read_votes, tell
+from components.make_qa.personas import load_personas, places_of, resolve
+from components.make_qa.settings import QASettings
+from serving.errors import SluiceError
+from serving.files import atomic_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger(__name__)
+_NEEDED = ("passage_id", "path", "name", "kind", "signature", "doc", "body", "text", "summary", "changed_at", "split")
+
+
+class Made(NamedTuple):
+    """Number of questions, by category among the rule-made ones, and of what was dropped, by reason."""
+
+    count: int
+    by_category: dict[str, int]
+    by_origin: dict[str, int]
+    dropped: dict[str, int]
+
+
+class _Source:
+    """The passages in the forms that the four makers of questions read."""
+
+    def __init__(self, passages: "pd.DataFrame") -> None:
+        self.rows: list[Row] = rows_of(passages)
+        self.docs: list[Doc] = read_docs(self.rows)
+        self.ids: list[str] = passages["passage_id"].tolist()
+        self.texts: list[str] = passages["text"].tolist()
+        self.splits: list[str] = passages["split"].tolist()
+        self.asked_at = passages["changed_at"].max()
+
+    def gold(self, indices: "list[int] | tuple[int, ...]") -> list[str]:
+        return [self.ids[i] for i in indices]
+
+
+def make_qa(passages: str | Path, settings: QASettings, out: str | Path) -> Made:
+    """Write the questions about ``passages`` (parquet of ingest) to ``out`` (parquet; columns ``choose.COLUMNS``).
+
+    Rule-made rows lie in the split of their file; persona rows in split "persona", which no training reads; rows of
+    a generator and of feedback in "train". SluiceError: the file is missing or lacks a column, or no question came out.
+    """
+    import pandas as pd
+
+    source = _Source(_read(Path(passages)))
+    dropped: Counter[str] = Counter()
+    rows = _rules(source, settings, dropped)
+    rows += _personas(source, dropped) if settings.personas else []
+    rows += _generated(source, settings, rows) if settings.generator_questions else []
+    rows += _votes(source, rows, dropped) if settings.feedback else []
+    if not rows:
+        raise SluiceError(f"{passages}: no sentence made a question; the source needs documented code or prose")
+    frame = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates("question_id", ignore_index=True)
+    frame["asked_at"] = pd.to_datetime(frame["asked_at"], utc=True).astype("datetime64[us, UTC]")
+    with atomic_file(out) as scratch:
+        frame.to_parquet(scratch, index=False, coerce_timestamps="us")
+    rule = frame[frame["origin"] == "rule"]
+    made = Made(len(frame), _counts(rule["category"]), _counts(frame["origin"]), dict(sorted(dropped.items())))
+    log.info("%d questions (%s); dropped: %s", made.count, made.by_category, tell(dropped))
+    return made
+
+
+def _counts(column: "pd.Series[str]") -> dict[str, int]:
+    return {str(k): int(v) for k, v in sorted(column.value_counts().items())}
+
+
+def _read(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    if not path.is_file():
+        raise SluiceError(f"{path}: no passages; run ingest first")
+    frame = pd.read_parquet(path)
+    missing = [c for c in _NEEDED if c not in frame.columns]
+    if missing:
+        raise SluiceError(f"{path}: no column {', '.join(map(repr, missing))}; expected what components/ingest writes")
+    return frame
+
+
+def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list[tuple[Any, ...]]:
+    found = list(candidates(source.rows, source.docs))
+    # A question of the persona set must not come up in training under another origin.
+    hidden = {normal(p.question) for p in load_personas()}
+    found = [c for c in found if normal(c.asked.question) not in hidden]
+    chosen, why = choose(
+        found,
+        holders(source.rows, source.docs),
+        source.splits,
+        settings.per_passage,
+        settings.max_gold,
+        settings.max_questions,
+    )
+    dropped.update(why)
+    rows = []
+    for candidate, gold in chosen:
+        place, sentence = source.rows[candidate.passage], squeeze(candidate.sentence)
+        if not all(sentence in squeeze(source.texts[i]) for i in gold):
+            dropped["answer not word for word in its passage"] += 1
+            continue
+        rows.append(
+            row(
+                candidate.asked.question, sentence, source.gold(gold), place.path, candidate.asked.category,
+                source.splits[candidate.passage], "rule", source.asked_at, withheld=sentence,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _personas(source: _Source, dropped: Counter[str]) -> list[tuple[Any, ...]]:
+    places, rows = places_of(source.rows), []
+    for question in load_personas():
+        gold = resolve(question, places)
+        if not gold:
+            dropped["persona question about another source"] += 1
+            continue
+        first = source.rows[gold[0]]
+        answer = first.summary if first.summary in squeeze(source.texts[gold[0]]) else ""
+        answer = answer or source.texts[gold[0]].split("\n", 1)[0]
+        rows.append(
+            row(
+                question.question, squeeze(answer), source.gold(gold), first.path, question.category, "persona",
+                "persona", source.asked_at, persona=question.persona,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _generated(source: _Source, settings: QASettings, made: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Only of training files: the frozen test set is the rules' and the personas'."""
+    from components.make_qa.generator import write_questions
+
+    train = [i for i, split in enumerate(source.splits) if split == "train" and source.docs[i].sentences]
+    train.sort(key=lambda i: identity("generator", source.ids[i]))
+    known = {normal(r[1]) for r in made}
+    rows = []
+    for one in write_questions(source.rows, source.texts, train[: settings.generator_questions], settings):
+        if normal(one.question) not in known:
+            gold, path = source.gold([one.passage]), source.rows[one.passage].path
+            rows.append(row(one.question, one.answer, gold, path, one.category, "train", "llm", source.asked_at))
+    return rows
+
+
+def _votes(source: _Source, made: list[tuple[Any, ...]], dropped: Counter[str]) -> list[tuple[Any, ...]]:
+    """Labelled votes, except what would teach the answers of the held-out sets: their questions and their files."""
+    votes = read_votes()
+    if votes is None:
+        return []
+    split = COLUMNS.index("split")
+    held_out = {normal(r[1]) for r in made if r[split] != "train"} | {normal(p.question) for p in load_personas()}
+    ids, names = {p: i for i, p in enumerate(source.ids)}, names_of(source.rows)
+    rows = []
+    for vote in votes.itertuples(index=False):
+        question = squeeze(vote.question)
+        gold = gold_of(vote, ids, names)
+        if not gold:
+            dropped["vote that names no passage"] += 1
+        elif normal(question) in held_out or any(source.splits[i] != "train" for i in gold):
+            dropped["vote about a held-out question or file"] += 1
+        else:
+            first = source.rows[gold[0]]
+            answer = first.summary if first.summary in squeeze(source.texts[gold[0]]) else ""
+            answer = squeeze(answer or source.texts[gold[0]].split("\n", 1)[0])
+            category = category_of(question)
+            rows.append(row(question, answer, source.gold(gold), first.path, category, "train", "feedback", vote.at))
+    return rows
