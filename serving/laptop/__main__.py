@@ -41,6 +41,9 @@ def main() -> int:
     except SluiceError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        print(f"error: {options.home} cannot be used: {error}", file=sys.stderr)
+        return 2
     return 0
 
 

@@ -1,7 +1,9 @@
 """The control plane: one store, one API, one object for each InferenceService; started and stopped as one."""
 
 import asyncio
+import contextlib
 import logging
+import resource
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,7 +58,7 @@ class Plane:
             service = Service(key, self.store, self._options.home / "logs", self._ports, self._options.patience)
             self._services[key] = service
             await service.open(self._options.host, self._options.port_base)
-        self._services[key].sync()
+        self._services[key].reconcile()
 
     def removed(self, key: Key) -> None:
         """An object was deleted: its processes end in the background, as a cluster's would."""
@@ -99,6 +101,7 @@ class Plane:
 async def run(options: Options) -> None:
     """Run a control plane until SIGTERM or SIGINT. SluiceError when the home is taken or a port is in use."""
     lock = process.hold(options.home)
+    _more_files()
     stop = asyncio.Event()
     for sign in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(sign, stop.set)
@@ -112,3 +115,11 @@ async def run(options: Options) -> None:
     finally:
         await plane.close()
         lock.close()
+
+
+def _more_files() -> None:
+    """Every request holds two sockets, and the usual soft limit of 1,024 open files would end at 500 clients."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))

@@ -2,12 +2,11 @@
 
 import asyncio
 import contextlib
-import ctypes
+import functools
 import os
 import random
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from typing import Any
 import aiohttp
 
 from serving.errors import SluiceError
+from serving.laptop.process import die_with_parent
 from serving.laptop.router import Upstream
-from serving.laptop.template import Launch, Probe, plan
+from serving.laptop.template import Launch, Probe, plan, progress_deadline
 
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _TAIL = 1500  # bytes of log that a failure quotes
 
 
@@ -76,9 +75,12 @@ class Predictor:
         self.upstream.timeout = float(template["predictor"].get("timeout") or 300)
         self._template, self._log, self._ports, self._patience = template, log, ports, patience
         self._changed = changed
+        self._killed_for = ""
+        self.grpc_port = 0
         self._moved: dict[int, int] = {}
         self._process: asyncio.subprocess.Process | None = None
-        self._gives_up_at = time.monotonic() + patience.deadline
+        self._deadline = progress_deadline(template["annotations"]) or patience.deadline
+        self._gives_up_at = time.monotonic() + self._deadline
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     @property
@@ -135,8 +137,9 @@ class Predictor:
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent(os.getpid()),
+                preexec_fn=functools.partial(die_with_parent, os.getpid()),
             )
+        self._killed_for, self.grpc_port = "", launch.grpc_port
         self.upstream.address = f"http://127.0.0.1:{launch.port}"
         watch = asyncio.create_task(self._watch(launch))
         try:
@@ -148,7 +151,8 @@ class Predictor:
         if self.state not in ("stopping", "failed"):
             self._kill()
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-            self._down(f"the predictor {how}: {self._tail(begun_at)}", code if code >= 0 else 128 - code)
+            why = self._killed_for or f"the predictor {how}"
+            self._down(f"{why}: {self._tail(begun_at)}", code if code >= 0 else 128 - code)
 
     async def _watch(self, launch: Launch) -> None:
         """Probe until cancelled; kill what never gets ready in time, or what its liveness probe calls dead."""
@@ -163,12 +167,12 @@ class Predictor:
                 if self.upstream.ready and misses >= launch.ready.failures:
                     self._down(f"readiness probe {launch.ready.path} failed {misses} times", 0)
             if not self.was_ready and time.monotonic() > self._gives_up_at:
-                self._kill()
+                self._kill(f"not ready within {self._deadline:.0f} s, {launch.ready.path} gives no 200")
                 return
             if launch.alive and seen and misses:
                 dead = 0 if await self._answers(launch.alive) else dead + 1
                 if dead >= launch.alive.failures:
-                    self._kill()
+                    self._kill(f"liveness probe {launch.alive.path} failed {dead} times")
                     return
             await asyncio.sleep(launch.ready.period if seen else 0.1)
 
@@ -196,8 +200,8 @@ class Predictor:
 
     def _give_up(self) -> None:
         if self.state != "stopping":
-            why = f"; last: {self.failure}" if self.failure else ""
-            self._down(f"not ready within {self._patience.deadline:.0f} s{why}", self.exit_code)
+            if not self._killed_for:
+                self._down(f"not ready within {self._deadline:.0f} s: {self.failure}", self.exit_code)
             self.state = "failed"
             self._changed()
 
@@ -206,8 +210,9 @@ class Predictor:
             self._moved[asked] = self._ports.take()
         return self._moved[asked]
 
-    def _kill(self) -> None:
-        """SIGKILL to the process and to whatever it started."""
+    def _kill(self, why: str = "") -> None:
+        """SIGKILL to the process and to whatever it started; ``why`` becomes the failure that is told."""
+        self._killed_for = why or self._killed_for
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -221,20 +226,6 @@ class Predictor:
         except OSError:
             text = ""
         return f"{text} (see {self._log})" if text else f"it wrote nothing (see {self._log})"
-
-
-def _die_with_parent(parent: int) -> Callable[[], None] | None:
-    """Run in the child before exec: have the kernel kill it when this control plane dies, even by SIGKILL (Linux)."""
-    if _LIBC is None:
-        return None
-    libc, pdeathsig = _LIBC, 1
-
-    def before_exec() -> None:
-        libc.prctl(pdeathsig, signal.SIGKILL)
-        if os.getppid() != parent:  # it died between fork and prctl
-            os._exit(1)
-
-    return before_exec
 
 
 def _free(port: int) -> bool:

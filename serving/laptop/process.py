@@ -1,8 +1,10 @@
 """Start the laptop's control plane as a process of its own, and find the one that runs. Standard library only."""
 
+import ctypes
 import fcntl
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +18,8 @@ from typing import IO
 from serving.errors import SluiceError
 from serving.files import atomic_file
 
+_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
+_PDEATHSIG = 1  # linux/prctl.h
 _INFO, _LOCK, KUBECONFIG = "control.json", "control.lock", "kubeconfig"
 
 
@@ -103,6 +107,19 @@ def announce(home: Path, api: str) -> None:
         scratch.write_text(json.dumps(config, indent=1))  # JSON is YAML
     with atomic_file(home / _INFO) as scratch:
         scratch.write_text(json.dumps({"pid": os.getpid(), "api": api}))
+
+
+def die_with_parent(parent: int = 0) -> None:
+    """Given to Popen as ``preexec_fn``: the kernel kills the child once the thread that started it is gone.
+
+    ``parent`` is that process's id; with it a parent that died before this call is noticed too. Linux only; elsewhere
+    nothing happens, and a child outlives a parent that was killed.
+    """
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PDEATHSIG, signal.SIGKILL)
+    if parent and os.getppid() != parent:
+        os._exit(1)
 
 
 def _info(home: Path) -> Info | None:

@@ -10,7 +10,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 REVISION = "x-sluice-revision"
-_SMALL = 1 << 20  # bodies up to this many bytes are passed on in one piece, larger and chunked ones piece by piece
+_SMALL = 1 << 16  # bodies up to this many bytes are passed on in one piece, larger and chunked ones piece by piece
 # RFC 9110 7.6.1: headers meant for one hop only.
 _HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
 _HOP |= {"upgrade", "expect"}

@@ -17,7 +17,7 @@ log = logging.getLogger("sluice.laptop")
 
 
 class Service:
-    """Reconciles one InferenceService; `sync` may be called at any time and as often as wanted."""
+    """Reconciles one InferenceService; `reconcile` may be called at any time and as often as wanted."""
 
     def __init__(self, key: Key, store: Store, logs: Path, ports: Ports, patience: Patience):
         self.key = key
@@ -58,9 +58,10 @@ class Service:
         """Something about a predictor changed: sync soon, once for many changes."""
         if not self._due and not self._gone:
             self._due = True
-            asyncio.get_running_loop().call_soon(self._sync_now)
+            asyncio.get_running_loop().call_soon(self.reconcile)
 
-    def _sync_now(self) -> None:
+    def reconcile(self) -> None:
+        """`sync`, and again later where the status could not be saved."""
         self._due = False
         if self._gone:
             return

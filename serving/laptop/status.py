@@ -131,6 +131,10 @@ def _component(view: View) -> dict[str, Any]:
     made["traffic"] = [_traffic(target, view.predictors.get(target.revision)) for target in view.traffic]
     if view.traffic:
         made |= {"url": view.url, "restUrl": view.url, "address": {"url": view.url}}
+        # The router splits HTTP; gRPC goes straight to the revision with the largest share.
+        largest = view.predictors.get(max(view.traffic, key=lambda t: t.percent).revision)
+        if largest is not None and largest.grpc_port:
+            made["grpcUrl"] = f"http://127.0.0.1:{largest.grpc_port}"
     return made
 
 

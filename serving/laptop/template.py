@@ -14,8 +14,15 @@ from urllib.parse import unquote, urlparse
 from serving.errors import SluiceError
 
 _MODELS = "/mnt/models"  # where KServe's storage initializer puts what storageUri names
+_DEADLINE = "serving.knative.dev/progress-deadline"
 _PORT_FLAG = re.compile(r"(--?[\w-]*port)(?:=(\d+))?\Z")
-_NOT_TEMPLATE = {"kubectl.kubernetes.io/last-applied-configuration"}
+# KServe's ServiceAnnotationDisallowedList: these alone do not reach the revision.
+_NOT_TEMPLATE = {
+    "autoscaling.knative.dev/min-scale",
+    "autoscaling.knative.dev/max-scale",
+    "internal.serving.kserve.io/storage-initializer-sourceuri",
+    "kubectl.kubernetes.io/last-applied-configuration",
+}
 
 
 class RuntimeMissing(SluiceError):
@@ -44,6 +51,7 @@ class Launch:
     env: dict[str, str]
     cwd: str | None
     port: int
+    grpc_port: int
     ready: Probe
     alive: Probe | None
 
@@ -75,6 +83,17 @@ def revision_template(service: dict[str, Any], runtimes: list[dict[str, Any]]) -
 def digest(template: dict[str, Any]) -> str:
     """A name for a template's content."""
     return hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def progress_deadline(annotations: dict[str, str]) -> float | None:
+    """Seconds that Knative's annotation gives a revision to get ready; None without it, SluiceError for nonsense."""
+    text = annotations.get(_DEADLINE)
+    if text is None:
+        return None
+    if not re.fullmatch(r"(\d+(\.\d+)?(ms|s|m|h))+", text):
+        raise SluiceError(f"annotation {_DEADLINE}: {text!r} is no duration; write for example 90s or 2m")
+    scale = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+    return sum(float(n) * scale[unit] for n, unit in re.findall(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text))
 
 
 def _runtime(model: dict[str, Any], runtimes: list[dict[str, Any]]) -> dict[str, Any]:
@@ -130,7 +149,7 @@ def plan(template: dict[str, Any], revision: str, local_port: Callable[[int], in
     env = _environment(container, template, revision, local)
     words = [re.sub(r"\$\((\w+)\)", lambda m: env.get(m[1], m[0]), local(w)) for w in _words(container)]
     asked = _http_port(container)
-    argv, moved = _move_ports(words, local_port)
+    argv, moved, grpc = _move_ports(words, local_port)
     if asked not in moved:
         raise SluiceError(
             f"ServingRuntime {template['runtime']}: no argument ends in 'port' with the value {asked}, so the server"
@@ -142,7 +161,7 @@ def plan(template: dict[str, Any], revision: str, local_port: Callable[[int], in
     default = {"path": f"/v2/models/{template['service']}/ready"}
     ready = _probe(container.get("readinessProbe") or {}, default, local)
     alive = _probe(container["livenessProbe"], default, local) if container.get("livenessProbe") else None
-    return Launch(tuple(argv), env, container.get("workingDir"), moved[asked], ready, alive)
+    return Launch(tuple(argv), env, container.get("workingDir"), moved[asked], grpc, ready, alive)
 
 
 def _words(container: dict[str, Any]) -> list[str]:
@@ -173,7 +192,7 @@ def _fill(text: str, template: dict[str, Any]) -> str:
 def _environment(
     container: dict[str, Any], template: dict[str, Any], revision: str, local: Callable[[str], str]
 ) -> dict[str, str]:
-    env = {"OMP_NUM_THREADS": "1", **os.environ, "PYTHONUNBUFFERED": "1"}
+    env = {"OMP_NUM_THREADS": "1", "SLUICE_HOST": "127.0.0.1", **os.environ, "PYTHONUNBUFFERED": "1"}
     for variable in container.get("env") or []:
         if "valueFrom" in variable:
             raise SluiceError(f"env {variable['name']}: valueFrom needs a cluster; give a plain value on a laptop")
@@ -189,22 +208,24 @@ def _http_port(container: dict[str, Any]) -> int:
     return 8080  # KServe's default
 
 
-def _move_ports(words: list[str], local_port: Callable[[int], int]) -> tuple[list[str], dict[int, int]]:
-    """Give every ``--…port N`` and ``--…port=N`` a free port; return the words and what moved where."""
+def _move_ports(words: list[str], local_port: Callable[[int], int]) -> tuple[list[str], dict[int, int], int]:
+    """Give every ``--…port N`` and ``--…port=N`` a free port; 0 means none and stays.
+
+    Returns the words, what moved where, and the new port of a flag that names gRPC (0 without one).
+    """
     argv: list[str] = []
     moved: dict[int, int] = {}
-    flag = False
+    grpc, flag = 0, ""
     for word in words:
         match = _PORT_FLAG.match(word)
-        if match and match[2]:
-            moved[int(match[2])] = local_port(int(match[2]))
-            word = f"{match[1]}={moved[int(match[2])]}"
-        elif flag and word.isdigit():
-            moved[int(word)] = local_port(int(word))
-            word = str(moved[int(word)])
-        flag = bool(match and not match[2])
+        name, asked = (match[1], int(match[2] or 0)) if match else (flag, int(word) if flag and word.isdigit() else 0)
+        if asked:
+            moved[asked] = local_port(asked)
+            word = f"{name}={moved[asked]}" if match else str(moved[asked])
+            grpc = moved[asked] if "grpc" in name else grpc
+        flag = name if match and not match[2] else ""
         argv.append(word)
-    return argv, moved
+    return argv, moved, grpc
 
 
 def _probe(given: dict[str, Any], default: dict[str, Any], local: Callable[[str], str]) -> Probe:

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 from serving.errors import SluiceError
+from serving.laptop.template import progress_deadline
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
 _STORAGE = ("gs://", "s3://", "pvc://", "file://", "https://", "http://", "hdfs://", "webhdfs://", "oci://", "hf://")
@@ -56,6 +57,7 @@ def validate_inference_service(obj: dict[str, Any]) -> None:
     mode = (obj["metadata"].get("annotations") or {}).get("serving.kserve.io/deploymentMode", "Knative")
     if mode not in ("Knative", "Serverless"):
         raise SluiceError(f"deploymentMode {mode!r}: the laptop follows KServe's Knative mode; drop the annotation")
+    progress_deadline(obj["metadata"].get("annotations") or {})
     predictor = _object(spec.get("predictor"), "spec.predictor")
     _known(predictor, _PREDICTOR, "spec.predictor")
     if other := sorted(_ELSEWHERE & predictor.keys()):
