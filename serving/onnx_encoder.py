@@ -101,7 +101,7 @@ def _open_tokenizer(path: Path, max_tokens: int) -> Any:
     from tokenizers import Tokenizer
 
     if not path.is_file():
-        raise SluiceError(f"{path}: no such file; the directory needs the tokenizer.json that quantize writes")
+        raise SluiceError(f"{path}: no such file; quantize the model again")
     try:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:
