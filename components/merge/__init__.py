@@ -1,0 +1,1 @@
+"""The adapter becomes part of the weights, and nothing changes."""

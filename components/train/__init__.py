@@ -1,0 +1,1 @@
+"""LoRA training of the encoder, with checkpoints, on one process or several."""

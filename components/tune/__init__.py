@@ -1,0 +1,1 @@
+"""A study of hyperparameters, shared by its workers."""
