@@ -10,7 +10,8 @@ _FAVOUR = re.compile(r"Deprecated,? in favou?r of (?P<new>[\w. ]{3,60})", re.I)
 _CHANGED = re.compile(r" (?:is|are|was|were|has been|have been) (?:now )?(?:deprecated|renamed|superseded)\b", re.I)
 _WHY = re.compile(
     r",? (?:because|so that|in order to|to avoid|to prevent|to ensure|to make sure|as otherwise|"
-    r"which (?:avoids|prevents|allows|lets|ensures)) |, (?:since|otherwise|(?:as|so) (?=(?:we|it|they|this|the|some|most|otherwise)\b))"
+    r"which (?:avoids|prevents|allows|lets|ensures)) "
+    r"|, (?:since|otherwise|(?:as|so) (?=(?:we|it|they|this|the|some|most|otherwise)\b))"
 )
 _REASON_FIRST = re.compile(
     r"(?:Because|Since|As|To avoid|To prevent|In order to|To ensure) [^,]{10,120}, (?P<main>.{15,})"
@@ -28,7 +29,7 @@ _THIS = re.compile(r"This (?P<what>[\w ]{0,40}?)\b(?P<verb>is|will|can|[a-z]+s) 
 _NOUN = {"class": "class", "function": "function", "method": "method", "section": "section"}
 _VAGUE = re.compile(
     r"(?:this|it|they|that|these|those|see|same|note|todo|wrapper|copied|here|there|args|example|examples|we|at|for|in|on|"
-    r"by|with|when|if|called|once|after|before|while|as|because|since|then|instead|otherwise|but|and|or|whether|default|"
+    r"by|with|when|if|called|once|after|before|while|as|because|since|then|instead|otherwise|but|and|or|whether|default|given|"
     r"important|xxx|fixme)\b|[^A-Za-z]",
     re.I,
 )
@@ -199,6 +200,8 @@ def _goal(text: str, place: Place) -> Asked | None:
 
 def _verb(text: str, place: Place) -> Asked | None:
     head, _, rest = text.partition(" ")
+    if head.endswith("ly") and base_form(rest.partition(" ")[0]):  # "Recursively walk a template"
+        text, (head, _, rest) = rest, rest.partition(" ")
     verb = base_form(head.rstrip(","))
     rest = trim(f"x {rest}")[2:]
     if not verb or not rest or rest.startswith(("of ", "is ", "are ", "was ", "that ", "to ", "for ")):
