@@ -40,7 +40,8 @@ class OnnxEncoder:
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, cut at ``max_tokens``."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        clean = [text.encode(errors="replace").decode() for text in texts]  # half a surrogate pair would raise
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(clean)]
 
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens that `encode` reads of each text: int32 [n]."""

@@ -69,6 +69,9 @@ class Reader:
         error = next(self._validator.iter_errors(payload), None)
         if error is not None:
             raise SluiceError(self._explain(payload, error))
+        for name, value in payload.items():
+            if isinstance(value, str) and not _is_text(value):
+                raise SluiceError(f"{name!r} has half a surrogate pair; send valid Unicode text")
         result = {**self._defaults, **payload}
         return {name: int(value) if isinstance(value, float) else value for name, value in result.items()}
 
@@ -84,6 +87,14 @@ class Reader:
             return f"unknown field {_show(unknown[0])}; known are {', '.join(map(repr, self._fields))}"
         missing = [name for name in self._fields if name not in payload and name not in self._defaults]
         return f"field {missing[0]!r} is missing; expected {expected}" if missing else str(error.message)[:200]
+
+
+def _is_text(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # JSON may escape what no text can hold, such as "\\ud800" alone
+        return False
+    return True
 
 
 def _show(value: Any) -> str:

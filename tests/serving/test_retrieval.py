@@ -1,0 +1,234 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from jsonschema import Draft202012Validator
+
+from serving.errors import SluiceError
+from serving.load import load
+from serving.retrieval.answer import Answers, passage_sentences
+from serving.retrieval.bm25 import Bm25
+from serving.retrieval.calibration import margins, probabilities
+from serving.retrieval.passages import withhold
+from serving.retrieval.ranker import Ranker, best, candidates, passage_features
+from serving.retrieval.ranking import gold_ranks, served_ranks
+from serving.retrieval.retriever import Retriever
+from serving.retrieval.text import sentences, words
+
+
+@pytest.fixture(scope="module")
+def retriever(tiny_bundle: Path) -> Iterator[Retriever]:
+    opened = load(tiny_bundle)
+    assert isinstance(opened, Retriever)
+    yield opened
+    opened.close()
+
+
+def test_an_answer_has_the_shape_the_bundle_promises(retriever: Retriever) -> None:
+    instances = [retriever.parse({"question": "What is written whole or not at all?", "top_k": 3}),
+                 retriever.parse({"question": "Which error are people meant to read?"})]  # fmt: skip
+    results = retriever.predict(instances)
+    for result in results:
+        Draft202012Validator(retriever.bundle.outputs).validate(result)
+    assert [len(result["sources"]) for result in results] == [3, 5]
+    scores = [source["score"] for source in results[1]["sources"]]
+    assert scores == sorted(scores, reverse=True) and 0 < sum(scores) <= 1.001
+
+
+def test_a_question_in_a_passages_own_words_finds_it_and_quotes_it(retriever: Retriever) -> None:
+    columns = retriever.index.columns
+    row = columns["name"].index("SluiceError")
+    question = columns["doc"][row].split("\n")[0]
+    result = retriever.predict([retriever.parse({"question": question})])[0]
+    assert result["sources"][0]["passage_id"] == columns["passage_id"][row]
+    assert result["sources"][0]["path"] == "serving/errors.py"
+    assert not result["abstained"] and result["answer"]
+    quoted = {" ".join(source["text"].split()) for source in result["sources"][:3]}
+    assert any(result["answer"].split(". ")[0] in text for text in quoted)
+
+
+def test_what_the_sources_do_not_answer_is_abstained_from(
+    retriever: Retriever, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strict = type(retriever.calibration)(retriever.calibration.weights, retriever.calibration.bias, threshold=1.0)
+    monkeypatch.setattr(retriever, "calibration", strict)
+    result = retriever.predict([retriever.parse({"question": "zzz qqq"})])[0]
+    assert result["abstained"] and result["answer"] == "" and result["sources"]
+
+
+def test_a_batch_answers_as_single_questions_do(retriever: Retriever) -> None:
+    instances = [retriever.parse({"question": q}) for q in ("what is a verdict?", "read a bundle", "home directory")]
+    alone = [retriever.predict([instance])[0] for instance in instances]
+    for together, single in zip(retriever.predict(instances), alone, strict=True):
+        assert together["sources"][0]["passage_id"] == single["sources"][0]["passage_id"]
+        assert together["confidence"] == pytest.approx(single["confidence"], abs=0.05)  # int8 scales by the batch
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [({}, "'question' is missing"), ({"question": 5}, "'question' is 5; expected text of 1 to 2000"),
+     ({"question": " \n"}, "not blank"), ({"question": "x" * 2001}, "a text of 2001 characters"),
+     ({"question": "x", "top_k": 0}, "'top_k' is 0; expected a whole number"),
+     ({"question": "x", "topk": 3}, "unknown field 'topk'"), ({"question": "\ud800"}, "valid Unicode"),
+     ({"question": "x", "top_k": True}, "'top_k' is True"), (["x"], "must be a JSON object")],
+)  # fmt: skip
+def test_a_bad_instance_is_told_what_is_wrong(retriever: Retriever, payload: object, says: str) -> None:
+    with pytest.raises(SluiceError) as caught:
+        retriever.parse(payload)  # type: ignore[arg-type]
+    assert says in str(caught.value)
+
+
+def test_defaults_are_filled_in_and_whole_floats_are_numbers(retriever: Retriever) -> None:
+    assert retriever.parse({"question": "x"}) == {"question": "x", "top_k": 5}
+    assert retriever.parse({"question": "x", "top_k": 3.0})["top_k"] == 3
+
+
+def test_ranks_agree_with_rankings_sorted_in_full(retriever: Retriever) -> None:
+    questions = ["what is a verdict?", "how is a directory replaced?", "which batch runs next?"]
+    ids = retriever.index.ids
+    gold = [[ids[3]], [ids[40], ids[7]], ["unknown"]]
+    ranks = retriever.ranks(questions, gold, batch=2)
+    dense = np.concatenate([retriever.index.dense(retriever.embed([q])) for q in questions])
+    order = [np.argsort(-line, kind="stable").tolist() for line in dense]
+    expected = [order[0].index(3) + 1, min(order[1].index(40), order[1].index(7)) + 1, len(ids) + 1]
+    assert ranks.best["dense"].tolist() == expected
+    served = retriever.predict([{"question": q, "top_k": 5} for q in questions])
+    assert ranks.top["served"] == [[source["passage_id"] for source in result["sources"]] for result in served]
+    assert ranks.confidence.dtype == np.float32 and ranks.abstained.shape == (3,)
+
+
+def test_withheld_sentences_are_cut_and_reindexing_keeps_the_rest(retriever: Retriever, tiny_data: Path) -> None:
+    passages, questions = (pd.read_parquet(tiny_data / f"{name}.parquet") for name in ("passages", "questions"))
+    cut = withhold(passages, questions)
+    assert (cut["text"] != passages["text"]).mean() > 0.9
+    again = retriever.reindex(cut)
+    assert again.index.columns["text"] == cut["text"].tolist() and len(again.index) == len(retriever.index)
+    asked, gold = questions["question"].tolist(), questions["gold"].tolist()
+    assert (again.ranks(asked, gold).best["bm25"] == 1).mean() < (retriever.ranks(asked, gold).best["bm25"] == 1).mean()
+
+
+def test_reindexing_takes_passages_the_bundle_never_saw(retriever: Retriever, tiny_data: Path) -> None:
+    new = (
+        pd.read_parquet(tiny_data / "passages.parquet")
+        .head(3)
+        .assign(passage_id=["x", "y", "z"], text=["aa", "bb", "cc"])
+    )
+    again = retriever.reindex(new)
+    assert (
+        again.index.ids == ["x", "y", "z"] and again.features.columns()["n_tokens"].tolist() == new["n_tokens"].tolist()
+    )
+
+
+def test_withholding_ignores_line_breaks_and_markup_between_words() -> None:
+    passages = pd.DataFrame(
+        {"passage_id": ["a", "b"], "text": ["def f()\nReads `the\n    file`, fast. More.", "Reads the file, fast."]}
+    )
+    questions = pd.DataFrame({"gold": [["a"]], "withheld": ["Reads the file, fast."]})
+    assert [" ".join(text.split()) for text in withhold(passages, questions)["text"]] == [
+        "def f() More.",
+        "Reads the file, fast.",
+    ]
+
+
+def test_withholding_says_which_column_is_missing() -> None:
+    with pytest.raises(
+        SluiceError, match=r"passages\.parquet: no column 'text', only passage_id \(see components/ingest\)"
+    ):
+        withhold(pd.DataFrame({"passage_id": []}), pd.DataFrame({"gold": [], "withheld": []}))
+
+
+def test_words_of_code_are_split_and_kept_whole() -> None:
+    assert words("AutoModelForCausalLM") == ["auto", "model", "causal", "lm", "automodelcausallm"]
+    assert words("What are the max_new_tokens?") == ["max", "new", "token", "maxnewtoken"]
+
+
+def test_bm25_is_the_sum_of_lucenes_weights(tmp_path: Path) -> None:
+    texts = ["red fish", "red red bird", "blue bird sings loud"]
+    index = Bm25.build(texts)
+    index.save(tmp_path)
+    scores = Bm25.open(tmp_path).scores(["red bird", "unheard"])
+    idf = np.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    tf = [c / (c + 1.2 * (0.25 + 0.75 * n / 3)) for c, n in ((1, 2), (2, 3), (1, 3), (1, 4))]
+    np.testing.assert_allclose(scores[0], [idf * tf[0], idf * (tf[1] + tf[2]), idf * tf[3]], rtol=1e-5)
+    assert not scores[1].any()
+
+
+def test_sentences_leave_code_out_and_split_arguments() -> None:
+    doc = """Reads a file, e.g. text. It is fast.
+
+    ```py
+    x = 1
+    ```
+    Args:
+        path (`str`):
+            Where the file is.
+    >>> read()"""
+    assert sentences(doc) == ["Reads a file, e.g. text.", "It is fast.", "path (`str`): Where the file is."]
+
+
+def test_only_sentences_in_the_indexed_text_are_quoted() -> None:
+    columns = {"doc": ["One two three. Four five six.", ""], "text": ["x\nOne two\nthree. y", "z"]}
+    texts, starts = passage_sentences(columns, most=4)
+    assert texts == ["One two three."] and starts.tolist() == [0, 1, 1]
+
+
+def test_the_best_sentences_source_speaks_first_and_repeats_are_dropped() -> None:
+    vectors = np.asarray([[1, 0.1], [0.93, 0.48], [1, 0.1], [0, 1]], np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    answers = Answers(["first", "second", "again", "other"], np.asarray([0, 2, 3, 4]), vectors.astype(np.float16))
+    query = vectors[0]
+    assert answers.compose(query, [2, 0], [0.1, 0.1], ["line"]) == "first second"
+    assert answers.compose(query, [1, 2], [0.5, 0.1], ["line"]) == "again"
+    assert Answers.none(3, 2).compose(query, [0, 1], [0.5, 0.1], ["", "a line"]) == "a line"
+
+
+def test_best_breaks_ties_by_row() -> None:
+    assert best(np.asarray([[1, 3, 3, 0, 2]], np.float32), 3).tolist() == [[1, 2, 4]]
+
+
+def test_candidates_are_the_union_without_repeats_and_without_empty_bm25_hits() -> None:
+    random = np.random.default_rng(1)
+    dense, bm25 = random.random((2, 200), np.float32), random.random((2, 200), np.float32)
+    bm25[1] = 0
+    found = candidates(dense, bm25)
+    for at in range(2):
+        rows = found.rows[at, found.valid[at]].tolist()
+        union = set(np.argsort(-dense[at])[:50]) | (set(np.argsort(-bm25[at])[:50]) if at == 0 else set())
+        assert len(rows) == len(set(rows)) and set(rows) == union
+    assert found.features[0, :, 1].max() == 1 and not found.features[1, :, 3].any()
+
+
+def test_served_ranks_continue_in_dense_order_below_the_candidates() -> None:
+    random = np.random.default_rng(2)
+    dense, bm25 = random.random((1, 300), np.float32), random.random((1, 300), np.float32)
+    found = candidates(dense, bm25)
+    scores = np.where(found.valid, random.random(found.rows.shape), -np.inf).astype(np.float32)
+    slots = [slot for slot in np.argsort(-scores[0], kind="stable") if found.valid[0, slot]]
+    head = found.rows[0, slots].tolist()
+    full = head + [row for row in np.argsort(-dense[0], kind="stable").tolist() if row not in head]
+    for row in range(300):
+        assert served_ranks(found, scores, dense, [np.asarray([row])])[0] == full.index(row) + 1
+
+
+def test_gold_ranks_count_ties_by_row() -> None:
+    scores = np.asarray([[0.5, 0.9, 0.5, 0.5]], np.float32)
+    assert [int(gold_ranks(scores, [np.asarray([row])])[0]) for row in range(4)] == [2, 1, 3, 4]
+
+
+def test_features_never_carry_a_score_beyond_what_fitting_saw() -> None:
+    columns = {
+        name: np.asarray([0, 10**9])
+        for name in ("documented", "changed_day", "n_changes", "shown", "up", "down", "n_tokens")
+    }
+    features = passage_features({**columns, "kind": np.asarray(["function", "?"], object)}, day=20_000)
+    assert features.shape == (2, 12) and features.dtype == np.float32 and np.isfinite(features).all()
+    ones = np.ones(16, np.float32)
+    ranker = Ranker(ones, 0 * ones, ones, 0 * ones, ones)
+    assert np.abs(ranker.static(features)).max() <= 12
+
+
+def test_confidence_margins_are_finite_for_one_candidate() -> None:
+    scores, features = np.asarray([[2.0]], np.float32), np.ones((1, 1, 4), np.float32)
+    assert probabilities(scores)[0, 0] == 1 and np.isfinite(margins(scores, features)).all()
