@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import functools
 import json
 import os
 import signal
@@ -33,7 +34,7 @@ class Info:
 
 
 def start(home: Path, port_base: int = 8080, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a control plane for ``home`` in a session of its own, so that Ctrl-C here does not reach it.
+    """Start a control plane for ``home`` in a session of its own, so that Ctrl-C here does not reach it; it dies with us.
 
     ``env`` is laid over this process's environment. Its output goes to ``home``/logs/control.log. Stop it with
     ``terminate()``; wait for it with `wait_until_up`.
@@ -44,7 +45,7 @@ def start(home: Path, port_base: int = 8080, env: Mapping[str, str] | None = Non
     with (logs / "control.log").open("ab") as out:
         return subprocess.Popen(
             command, env={**os.environ, **(env or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-            start_new_session=True,
+            start_new_session=True, preexec_fn=functools.partial(die_with_parent, os.getpid()),
         )  # fmt: skip
 
 
