@@ -20,22 +20,34 @@ NAMES = {"served": "served (fused)", "dense": "dense alone", "bm25": "BM25 alone
 SETS = {"test": "Test set, own sentence withheld", "persona": "Persona set, on the served index"}
 
 
+def label(metric: str) -> str:
+    """A score's name as people write it."""
+    return metric.replace("mrr", "MRR").replace("ndcg", "nDCG")
+
+
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels, below them."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+
+
 def scores(summary: pd.DataFrame) -> Figure:
     """Every metric of the three retrievers on both sets, with intervals."""
-    figure = new_figure(9, 3.4)
+    figure = new_figure(9, 3.7)
     for axes, name in zip(figure.subplots(1, len(SETS), sharey=True), SETS, strict=True):
         whole = summary[(summary["set"] == name) & (summary["by"] == "all")]
         _dots(axes, whole, "metric", list(METRICS))
         axes.set_title(SETS[name])
-        axes.set_ylim(0, 1)
-    figure.axes[-1].legend(loc="lower right")
+        axes.set_ylim(0, 1.04)
+        axes.set_xticks(range(len(METRICS)), [label(m) for m in METRICS])
+    legend_below(figure)
     return figure
 
 
 def slices(summary: pd.DataFrame) -> Figure:
     """Reciprocal rank by category and by persona, with intervals."""
     parts = [("test", "category", "By category (test)"), ("persona", "persona", "By persona")]
-    figure = new_figure(9, 3.2)
+    figure = new_figure(9, 3.6)
     ratios = [max(1, summary[(summary["set"] == s) & (summary["by"] == b)]["slice"].nunique()) for s, b, _ in parts]
     drawn = figure.subplots(1, 2, sharey=True, width_ratios=ratios)
     for axes, (name, by, title) in zip(drawn, parts, strict=True):
@@ -45,8 +57,8 @@ def slices(summary: pd.DataFrame) -> Figure:
         axes.set_xticks(range(len(counts)), [f"{s}\nn = {n}" for s, n in counts.items()])
         axes.set_title(title)
     drawn[0].set_ylabel("mean reciprocal rank")
-    drawn[0].set_ylim(0, 1)
-    drawn[0].legend(loc="lower left")
+    drawn[0].set_ylim(0, 1.04)
+    legend_below(figure)
     return figure
 
 
@@ -63,7 +75,7 @@ def _dots(axes: Axes, rows: pd.DataFrame, column: str, order: list[str]) -> None
 
 def trust(confidence: dict[str, Confidence]) -> Figure:
     """Reliability on the left, risk over coverage with the chosen threshold on the right."""
-    figure = new_figure(9, 3.6)
+    figure = new_figure(9, 4.1)
     left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--", label="perfect")
     for i, (name, found) in enumerate(confidence.items()):
@@ -76,7 +88,7 @@ def trust(confidence: dict[str, Confidence]) -> Figure:
     right.set(title="What abstaining buys", xlabel="share of questions answered", ylabel="share of answers wrong")
     right.set_ylim(bottom=0)
     for axes in (left, right):
-        axes.legend(loc="upper left")
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
     return figure
 
 

@@ -43,7 +43,7 @@ def build(found: Evaluation, settings: EvaluateSettings) -> Page:
     page.details("All scores in numbers", Page("").table(_numbers(found.summary)).body())
     page.heading("By slice").figure(pictures.slices(found.summary), CAPTIONS["slices"])
     page.heading("Can its confidence be trusted?").figure(pictures.trust(found.confidence), CAPTIONS["trust"])
-    page.table([_trust(name, c) for name, c in found.confidence.items()])
+    page.table(_trust(found.confidence))
     _failures(page, found, settings)
     return page
 
@@ -74,16 +74,17 @@ def _numbers(summary: pd.DataFrame) -> list[dict[str, object]]:
     return [{str(k): v for k, v in row.items()} for row in wide.to_dict("records")]
 
 
-def _trust(name: str, found: Confidence) -> dict[str, object]:
-    return {
-        "set": name,
-        "calibration error (ECE)": found.ece,
-        "Brier score": found.brier,
-        "area under risk–coverage": found.curve.area,
-        "answered": found.coverage,
-        "wrong when it answers": found.risk_answered,
-        "would be wrong when it abstains": found.risk_abstained,
+def _trust(confidence: dict[str, Confidence]) -> list[dict[str, object]]:
+    names = {
+        "expected calibration error (bins of equal mass)": "ece",
+        "Brier score": "brier",
+        "share of questions answered": "coverage",
+        "share wrong, when it answers": "risk_answered",
+        "share that would be wrong, when it abstains": "risk_abstained",
     }
+    rows = [{"figure": title} | {k: getattr(c, name) for k, c in confidence.items()} for title, name in names.items()]
+    areas = {"figure": "area under risk over coverage"} | {k: c.curve.area for k, c in confidence.items()}
+    return [*rows, areas]
 
 
 def _failures(page: Page, found: Evaluation, settings: EvaluateSettings) -> None:

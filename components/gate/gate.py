@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from components.gate import pictures
+from components.gate.compare import plain
 from components.gate.judge import Quality, Rivals, examine, overrule, quality_verdict
 from components.gate.settings import GateSettings
 from components.report.page import Page, badge, svg
@@ -20,6 +21,10 @@ LEVELS = (
     "question is cut out of the searched text. Users' own words: hand-written questions, on the index as served."
 )
 FOREST = "Paired bootstrap over questions. The dotted tick is the bound: the interval must start to the right of it."
+GAINS = (
+    "Paired differences on the same questions with 95 % bootstrap intervals; right of zero the tuned one is better. "
+    "Alone means ranked by the encoder only; as served, the ranker adds BM25 and the feature store's columns."
+)
 SLICES = "No slice may fall significantly: the interval must reach past the dotted tick."
 
 
@@ -67,10 +72,11 @@ def _earlier(name: str, path: Path) -> list[Verdict]:
 def _page(found: Quality, verdicts: list[Verdict], outcome: Outcome) -> Page:
     page = Page("Compare with champion", "Only a challenger that is better by more than chance goes on to users.")
     page.text(f"<p>{badge(outcome.passed, ('Goes on', 'Stopped here'))}</p>").text(_sentence(outcome.reason))
-    picture = pictures.levels(found.levels)
-    page.data("headline", {"levels": found.levels, "picture": svg(picture, LEVELS, "levels"), "caption": LEVELS})
+    picture, gains = pictures.levels(found.levels), pictures.gains(found.facts)
+    drawn = [[svg(picture, LEVELS, "levels"), LEVELS], [svg(gains, GAINS, "gains"), GAINS]]
+    page.data("headline", {"levels": found.levels, "pictures": drawn})
     page.heading("Verdicts").verdicts(verdicts)
-    page.heading("Challenger and rivals").figure(picture, LEVELS)
+    page.heading("Challenger and rivals").figure(picture, LEVELS).figure(gains, GAINS)
     page.heading("Differences that decide")
     page.figure(pictures.forest(found.checks, "Challenger against each rival"), FOREST)
     if found.slices:
@@ -78,14 +84,15 @@ def _page(found: Quality, verdicts: list[Verdict], outcome: Outcome) -> Page:
     rows = [
         {
             "comparison": c.name,
+            "metric": plain(c.metric),
             "questions": c.n,
             "difference": c.gap.mean,
             "low": c.gap.low,
             "high": c.gap.high,
-            "bound": c.bound,
-            "passed": c.passed,
+            "bound": None if c in found.facts else c.bound,
+            "passed": None if c in found.facts else c.passed,
         }
-        for c in found.checks + found.slices
+        for c in found.checks + found.slices + found.facts
     ]
     page.details("All differences in numbers", Page("").table(rows).body())
     page.heading("Floors and diversity")

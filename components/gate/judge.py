@@ -38,10 +38,11 @@ class Rivals:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the quality gate found: comparisons that decide, slices, absolute limits, and levels for the pictures."""
+    """What the gate found: comparisons that decide, slices, mere facts, absolute limits, and levels for the pictures."""
 
     checks: list[Check]
     slices: list[Check]
+    facts: list[Check]
     limits: dict[str, tuple[float, float]]
     levels: list[dict[str, float | int | str]]
     unchanged: bool
@@ -60,6 +61,7 @@ def examine(rivals: Rivals, settings: GateSettings) -> Quality:
     return Quality(
         checks=[*_against_champion(rivals, settings), *_against_trivial(rivals, settings)],
         slices=_slices(rivals, settings),
+        facts=_facts(rivals, settings),
         limits=_limits(rivals, settings),
         levels=levels(rivals, settings),
         unchanged=identical(rivals.champion, rivals.challenger),
@@ -110,6 +112,25 @@ def _slices(rivals: Rivals, s: GateSettings) -> list[Check]:
     return found
 
 
+def _facts(rivals: Rivals, s: GateSettings) -> list[Check]:
+    """What tuning gained, encoder against encoder and against BM25: shown, not decided on."""
+    pairs = {
+        "tuned encoder alone vs base encoder alone": (("challenger", "dense"), ("base", "dense")),
+        "tuned encoder alone vs BM25": (("challenger", "dense"), ("challenger", "bm25")),
+        "as served vs base encoder alone": (("challenger", "served"), ("base", "dense")),
+        "as served vs BM25": (("challenger", "served"), ("challenger", "bm25")),
+    }
+    found = []
+    for metric in (s.metric, s.persona_metric):
+        score, name = parse_metric(metric)
+        for title, ((who, one), (other, two)) in pairs.items():
+            mine, theirs = rivals.rows(who, name, one), rivals.rows(other, name, two)
+            same_questions(mine, theirs, f"{who} and {other}")
+            gap = difference(*(per_question(t["rank"].to_numpy(), score) for t in (mine, theirs)), s.resamples, s.seed)
+            found.append(Check(title, title.split(" vs ")[1], metric, len(mine), gap, "low", 0.0))
+    return found
+
+
 def _limits(rivals: Rivals, s: GateSettings) -> dict[str, tuple[float, float]]:
     found = {}
     for metric, floor in s.floors.items():
@@ -151,6 +172,8 @@ def quality_verdict(rivals: Rivals, found: Quality, s: GateSettings) -> Verdict:
     figures = dict(main.figures)
     for c in found.checks + found.slices:
         figures |= _flat(c.name, c.gap)
+    for c in found.facts:
+        figures |= _flat(f"{c.metric}, {c.name}", c.gap)
     for name, (value, low) in found.limits.items():
         figures |= {name: value, f"{name}, at least": low}
     failed = found.failures()

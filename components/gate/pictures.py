@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from components.evaluate.pictures import label as score_label
+from components.evaluate.pictures import legend_below
 from components.gate.compare import Check, plain
 from components.report.page import COLOURS, INK, MUTED, new_figure
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 GOOD, BAD = COLOURS[2], COLOURS[4]
 
 
-def forest(checks: Sequence[Check], title: str) -> Figure:
-    """Differences with intervals, one line each; the tick below each line is the bound it must keep."""
+def forest(checks: Sequence[Check], title: str, label: Callable[[Check], str] | None = None) -> Figure:
+    """Differences with intervals, one line each; the dotted tick across each line is the bound it must keep."""
+    label = label or _label
     figure = new_figure(9, 0.9 + 0.42 * len(checks))
     axes = figure.subplots()
     for y, c in enumerate(reversed(checks)):
@@ -26,17 +29,27 @@ def forest(checks: Sequence[Check], title: str) -> Figure:
         axes.plot(c.gap.mean, y, "o", color=colour, ms=6.5)
         axes.plot([c.bound, c.bound], [y - 0.28, y + 0.28], color=INK, lw=1.4, ls=":")
     axes.axvline(0, color=MUTED, lw=1)
-    axes.set_yticks(range(len(checks)), [_label(c) for c in reversed(checks)])
+    axes.set_yticks(range(len(checks)), [label(c) for c in reversed(checks)])
     axes.set_ylim(-0.6, len(checks) - 0.4)
-    axes.set_xlabel("challenger minus the other (mean, 95 % interval)")
+    axes.set_xlabel("difference (mean, 95 % interval)")
     axes.set_title(title)
     axes.grid(axis="y", visible=False)
     return figure
 
 
 def _label(c: Check) -> str:
-    score = plain(c.metric).replace(" on the test set", ", test").replace(" on users' questions", ", users")
-    return f"{c.name} (n = {c.n})" if c.end == "high" else f"{score}: {c.against}"
+    score = plain(c.metric).split(" on ")[0]
+    return f"{c.name} (n = {c.n})" if c.end == "high" else f"{score}, {_where(c)}: {c.against}"
+
+
+def gains(facts: Sequence[Check]) -> Figure:
+    """What tuning gained, on both question sets."""
+    score = plain(facts[0].metric).split(" on ")[0]
+    return forest(facts, f"What tuning gained in {score}", lambda c: f"{c.name}, {_where(c)}")
+
+
+def _where(c: Check) -> str:
+    return "test" if c.metric.endswith("withheld") else "users"
 
 
 def levels(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] = ("recall@1", "recall@10", "mrr")) -> Figure:
@@ -53,10 +66,9 @@ def levels(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] = ("recall@
             )
             at = np.arange(len(metrics)) + (i - (len(who) - 1) / 2) * 0.16
             axes.errorbar(at, mean, yerr=spread.T, fmt="o", ms=5, capsize=0, color=COLOURS[i], label=title)
-        axes.set_xticks(range(len(metrics)), metrics)
-        axes.set_ylim(0, 1)
+        axes.set_xticks(range(len(metrics)), [score_label(m) for m in metrics])
+        axes.set_ylim(0, 1.04)
         axes.grid(axis="x", visible=False)
         axes.set_title(f"{titles[name]} (n = {next(iter(found.values()))['n']})")
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    legend_below(figure)
     return figure

@@ -69,10 +69,8 @@ def _summary(
     page.text(f"<p>{badge(promoted, words)} {escape(_fate(verdicts, rolled_out, promoted))}</p>")
     page.tiles(_tiles(about, headline))
     page.heading("Is it better?")
-    caption = str(headline["caption"])
-    page.text(
-        f'<figure><div class="picture">{headline["picture"]}</div><figcaption>{escape(caption)}</figcaption></figure>'
-    )
+    for picture, caption in headline["pictures"]:
+        page.text(f'<figure><div class="picture">{picture}</div><figcaption>{escape(caption)}</figcaption></figure>')
     page.details("The same in numbers", Page("").table(_levels(headline["levels"])).body())
     page.heading("Gates, in order").verdicts(verdicts)
     return page

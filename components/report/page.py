@@ -200,7 +200,7 @@ class Page:
             more = f"<details><summary>Figures ({len(v.figures)})</summary>{figures}</details>" if figures else ""
             self._add(
                 f'<section class="verdict {"good" if v.passed else "bad"}"><h3>{escape(v.gate.capitalize())}</h3>'
-                f"{badge(v.passed)}<p>{escape(v.reason)}</p>{more}</section>"
+                f"{badge(v.passed)}<p>{escape(v.reason[:1].upper() + v.reason[1:])}</p>{more}</section>"
             )
         return self
 

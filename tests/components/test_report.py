@@ -29,7 +29,7 @@ def step_pages(place, quality=True, canary=None):
     made["evaluation"] = (
         Page("Evaluation").data("bundle", {**bundle, "variants": variants}).data("counts", {"passages": 5000})
     )
-    gate = Page("Compare").data("headline", {"levels": levels, "picture": "<svg></svg>", "caption": "Levels."})
+    gate = Page("Compare").data("headline", {"levels": levels, "pictures": [["<svg></svg>", "Levels."]]})
     made["gate"] = gate.verdicts([Verdict("data", True, "clean"), Verdict("quality", quality, "it is so", {"n": 100})])
     if canary is not None:
         made["rollout"] = Page("Rollout").verdicts([Verdict("canary", canary, "p95 <900 ms>")])
