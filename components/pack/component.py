@@ -33,6 +33,14 @@ def pack(
     from components.pack.run import pack as run
     from components.pack.settings import PackSettings
 
-    inputs = [Path(item.path) for item in (variants, passages, questions, frame, snapshot)]
-    for name, value in run(*inputs, PackSettings(**settings), Path(bundle.path)).items():
+    figures = run(
+        Path(variants.path),
+        Path(passages.path),
+        Path(questions.path),
+        Path(frame.path),
+        Path(snapshot.path),
+        PackSettings(**settings),
+        Path(bundle.path),
+    )
+    for name, value in figures.items():
         metrics.log_metric(name, value)

@@ -58,7 +58,7 @@ class Reader:
     """Checks instances against an input schema and fills in its defaults."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        from jsonschema import Draft202012Validator
+        from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 
         self._validator = Draft202012Validator(schema)
         self._fields: Mapping[str, Mapping[str, Any]] = schema["properties"]
