@@ -27,11 +27,14 @@ class Piece(NamedTuple):
 
 
 class Cut(NamedTuple):
-    """A record (its documentation and code now in ``pieces``), a digest of its content, and what its passages share."""
+    """A record (its documentation and code now in ``pieces``), a digest of its content, and what its passages share.
+
+    ``headers``: what the first passage starts with, and what those after it start with.
+    """
 
     record: Record
     content: bytes
-    header: str
+    headers: tuple[str, str]
     summary: str
     pieces: list[Piece]
 
@@ -64,8 +67,8 @@ def _window(tokenizer: str, max_tokens: int) -> Window:
 
 def cut_all(records: list[Record], window: Window, max_parts: int) -> list[Cut]:
     """Cut every record, in order."""
-    tops = [header(r) for r in records]
-    window.learn(f"{top} {r.doc} {r.body[:_BODY_CHARS]}" for top, r in zip(tops, records, strict=True))
+    tops = [headers(r) for r in records]
+    window.learn(f"{top[0]} {r.doc} {r.body[:_BODY_CHARS]}" for top, r in zip(tops, records, strict=True))
     out = []
     for top, record in zip(tops, records, strict=True):
         content = "\0".join((record.name, record.signature, record.doc, record.body)).encode(errors="replace")
@@ -80,35 +83,36 @@ def words(name: str) -> str:
     return squeeze(_HUMP.sub(" ", name)).lower()
 
 
-def header(record: Record) -> str:
-    """What every part of a record starts with: module words, the name in words, the signature as written (trimmed).
+def headers(record: Record) -> tuple[str, str]:
+    """What a record's first part and its further parts start with: module words, the name in words and as written.
 
-    People ask in words, and wordpieces of ``temperaturelogitswarper`` say little, so the name stands in both forms.
+    People ask in words, and wordpieces of ``temperaturelogitswarper`` say little, so the name stands in both forms. The
+    signature (trimmed) stands in the first part only: further parts keep their room for documentation.
     """
     if record.kind in ("commit", "issue"):
-        return _trim(record.signature, _HEADER_SIGNATURE)
+        return (_trim(record.signature, _HEADER_SIGNATURE),) * 2
     module = words(_STEM.sub("", record.path))
     if record.kind == "section":
-        return _trim(f"{module}: {record.name}", _HEADER_SIGNATURE)
-    qualified = record.name if "." in record.name else ""
-    lines = [_trim(f"{module}: {words(record.name)}", 160), qualified[:100], _trim(record.signature, _HEADER_SIGNATURE)]
-    return "\n".join(line for line in lines if line)
+        return (_trim(f"{module}: {record.name}", _HEADER_SIGNATURE),) * 2
+    top, signature = _trim(f"{module}: {words(record.name)}", 160), _trim(record.signature, _HEADER_SIGNATURE)
+    further = f"{top}\n{record.name[:100]}"
+    return f"{further if '.' in record.name else top}\n{signature}", further
 
 
 def _trim(text: str, size: int) -> str:
     return text if len(text) <= size else text[:size].rsplit(" ", 1)[0]
 
 
-def cut(record: Record, top: str, window: Window, max_parts: int) -> Iterator[Piece]:
-    """Pieces of one record, each to stand under the header ``top``.
+def cut(record: Record, tops: tuple[str, str], window: Window, max_parts: int) -> Iterator[Piece]:
+    """Pieces of one record, the first under the first of the headers ``tops``, the others under the second.
 
     Documentation longer than the window continues in further pieces. Code fills what room is left behind the
     documentation's end; its tail is not indexed, which bounds the number of passages.
     """
-    spent = window.count(top + "\n")
-    room = max(window.room - spent, 1)
     rest = record.doc
-    for _ in range(max_parts):
+    for part in range(max_parts):
+        spent = window.count(tops[part > 0] + "\n")
+        room = max(window.room - spent, 1)
         head = rest[: room * 8]
         size, used = window.fit(head, room)
         if head and not size:  # one word longer than the window: a wordpiece holds a character or more, so this fits
@@ -117,7 +121,8 @@ def cut(record: Record, top: str, window: Window, max_parts: int) -> Iterator[Pi
         doc = rest if whole else rest[: break_at(rest, size)].strip("\n").rstrip()
         if not whole:
             used = window.count(doc)
-            rest = rest[break_at(rest, size) :].lstrip("\n")
+            rest = rest[break_at(rest, size) :]
+            rest = rest.lstrip("\n") if rest.startswith("\n") else rest.lstrip(" ")  # keep an entry's indentation
         body, left = "", room - used - (window.count("\n") if record.doc else 0)
         if whole and record.body and left > 0:
             size, more = window.fit(record.body[: left * 8], left)

@@ -53,7 +53,7 @@ def table(cuts: list[Cut], files: dict[str, Change], times: dict[str, int], url:
         change = files.get(record.path, unknown)
         split, link = split_of(record.path), record.url or _link(url, record, change.commit)
         for part, piece in enumerate(cut.pieces):
-            text = "\n".join(t for t in (cut.header, piece.doc, piece.body) if t)
+            text = "\n".join(t for t in (cut.headers[part > 0], piece.doc, piece.body) if t)
             if text in seen:
                 continue
             seen.add(text)

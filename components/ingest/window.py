@@ -104,8 +104,8 @@ class Window:
 
 
 def break_at(text: str, end: int) -> int:
-    """A better place to cut than ``end``, in its second half: before an entry or paragraph, else after a sentence."""
-    low = end // 2
+    """A better place to cut than ``end``, in its last third: before an entry or paragraph, else after a sentence."""
+    low = end * 2 // 3
     entries = [m.start() for m in _ENTRY.finditer(text, low, end)]
     if entries:
         return entries[-1]

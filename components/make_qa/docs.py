@@ -128,6 +128,8 @@ def parse(doc: str) -> Doc:
     """Split a docstring or a Markdown section. A piece that continues a list of parameters is understood as well."""
     parser = _Parser()
     lines = doc.split("\n")
+    fences = [line.strip() for line in lines if line.strip().startswith(("```", "~~~"))]
+    parser.code = len(fences) % 2 == 1 and fences[0] in ("```", "~~~")  # the piece starts amid an example
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         parser.feed(line, following)
     found = [s for paragraph in parser.paragraphs for s in sentences(squeeze(" ".join(paragraph)))]

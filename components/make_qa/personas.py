@@ -15,7 +15,11 @@ FILE = Path(__file__).with_name("personas.yaml")
 
 
 class PersonaQuestion(BaseModel):
-    """A question, who asks it, and where the answer stands: ``path::Qualified.name``, or ``path`` for a whole file."""
+    """A question, who asks it, and where the answer stands.
+
+    A gold entry is ``path::Qualified.name``, or ``path`` for a whole file; ``#phrase`` narrows a documentation
+    that fills several passages to those that hold the phrase.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,9 +35,13 @@ def load_personas() -> tuple[PersonaQuestion, ...]:
     return tuple(PersonaQuestion.model_validate(entry) for entry in yaml.safe_load(FILE.read_text("utf-8")))
 
 
-def resolve(question: PersonaQuestion, places: dict[str, list[int]]) -> list[int]:
+def resolve(question: PersonaQuestion, places: dict[str, list[int]], texts: Sequence[str]) -> list[int]:
     """Indices of the passages that answer ``question``; [] when none of its gold entries is in this source."""
-    return sorted({index for entry in question.gold for index in places.get(entry, [])})
+    found: set[int] = set()
+    for entry in question.gold:
+        place, _, phrase = entry.partition("#")
+        found.update(index for index in places.get(place, []) if phrase in texts[index])
+    return sorted(found)
 
 
 def places_of(rows: Sequence[Row]) -> dict[str, list[int]]:

@@ -122,7 +122,7 @@ def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list
 def _personas(source: _Source, dropped: Counter[str]) -> list[tuple[Any, ...]]:
     places, rows = places_of(source.rows), []
     for question in load_personas():
-        gold = resolve(question, places)
+        gold = resolve(question, places, source.texts)
         if not gold:
             dropped["persona question about another source"] += 1
             continue

@@ -61,7 +61,7 @@ def validate(passages: str | Path, questions: str | Path, settings: ValidateSett
 
 
 def check(passages: "pd.DataFrame", questions: "pd.DataFrame", settings: ValidateSettings) -> Checked:
-    """Judge both tables. Questions are judged against the clean passages; their gold keeps only passages that stayed."""
+    """Judge both tables: questions against the clean passages, and their gold keeps only passages that stayed."""
     import pandas as pd
 
     examiner = Examiner()
