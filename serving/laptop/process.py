@@ -34,7 +34,7 @@ class Info:
 
 
 def start(home: Path, port_base: int = 8080, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start a control plane for ``home`` in a session of its own, so that Ctrl-C here does not reach it; it dies with us.
+    """Start a control plane for ``home`` in a session of its own, so that Ctrl-C does not reach it; it dies with us.
 
     ``env`` is laid over this process's environment. Its output goes to ``home``/logs/control.log. Stop it with
     ``terminate()``; wait for it with `wait_until_up`.
