@@ -6,6 +6,7 @@ and no more. Bodies are counted as they stream in; Content-Length alone is never
 
 import asyncio
 import time
+import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,8 @@ class Limits:
 
 def route_of(path: str) -> str:
     """A path's label in metrics and logs: few values, whatever clients send."""
+    if path == "/" or path.startswith("/v2/health/") or path.endswith("/ready"):
+        return "health"
     if path.startswith("/v1/models/") and path.endswith(":predict"):
         return "v1"
     if path.startswith("/v2/models/") and path.endswith("/infer"):
@@ -104,7 +107,7 @@ class Gate:
     async def _refuse(self, error: Exception, answer: "_Answer", call: Call) -> None:
         refused = explain(error)
         if refused is None:
-            call.notes["exception"] = f"{type(error).__name__}: {error}"
+            call.notes["exception"] = "".join(traceback.format_exception(error))[-4000:]
             refused = failed(call.request_id)
         if answer.code:  # the answer had begun: nothing more can be said on this line
             return
@@ -115,7 +118,7 @@ class Gate:
 
     def _finish(self, call: Call, code: int, seconds: float) -> None:
         self._metrics.answered(code, call.route, seconds)
-        if call.route in ("other", "metrics") and code < 400:
+        if call.route in ("health", "metrics"):
             return  # probes and scrapes would drown the log
         line = {"request_id": call.request_id, "revision": self._revision, "route": call.route, "code": code}
         self._log.write(line | {"ms": round(seconds * 1000, 2)} | call.notes)

@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--http-port", type=int, default=8080, help="v1, v2, OpenAI routes, feedback, metrics (default %(default)s)")
     add("--grpc-port", type=int, default=8081, help="v2 over gRPC; 0 turns it off (default %(default)s)")
     add("--variant", default="", help="variant of the bundle (default: the one it chose)")
-    threads = int(os.environ.get("SLUICE_THREADS") or 1)
+    threads = os.environ.get("SLUICE_THREADS") or "1"  # as text: argparse then complains of a bad one like of a flag
     add("--threads", type=int, default=threads, help="threads of one model call (default SLUICE_THREADS, or 1)")
     add("--max-batch", type=int, default=32, help="inputs in one model call (default %(default)s)")
     add("--max-queue", type=int, default=256, help="inputs that may wait; beyond, 429 (default %(default)s)")

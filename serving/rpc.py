@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+import traceback
 from typing import Any
 
 import grpc
@@ -51,19 +52,21 @@ class _Guard(grpc.aio.ServerInterceptor):
         started, code = time.perf_counter(), 200
         offered = dict(context.invocation_metadata() or ()).get("x-request-id")
         call = Call(request_id(offered if isinstance(offered, str) else None), "grpc")
-        context.set_trailing_metadata((("x-request-id", call.request_id), ("x-sluice-revision", self._revision)))
+        signed = (("x-request-id", call.request_id), ("x-sluice-revision", self._revision))
         token = CALL.set(call)
         try:
             async with asyncio.timeout(self._limits.deadline):
-                return await method(request, context)
+                answer = await method(request, context)
+            context.set_trailing_metadata(signed)  # not earlier: KServe reads it back, in another shape
+            return answer
         except Exception as error:
             refused = too_late(self._limits.deadline) if isinstance(error, TimeoutError) else explain(error)
             if refused is None:
-                call.notes["exception"] = f"{type(error).__name__}: {error}"
+                call.notes["exception"] = "".join(traceback.format_exception(error))[-4000:]
                 refused = failed(call.request_id)
             code = refused.status
             call.notes["error"] = str(refused)
-            await context.abort(CODES.get(code, grpc.StatusCode.INTERNAL), str(refused))
+            await context.abort(CODES.get(code, grpc.StatusCode.INTERNAL), str(refused), signed)
         finally:
             CALL.reset(token)
             if name == "ModelInfer" or code != 200:

@@ -35,7 +35,8 @@ class Server:
 
     def __init__(self, options: Options, opener: Callable[[Options], Predictor] | None = None) -> None:
         """``opener`` loads and warms the predictor in a thread; the default opens the bundle that the options name."""
-        # Imported here: `--help` and a wrong flag should not pay for kserve.
+        self._listener = _listen(options.host, options.http_port)
+        # Imported here: neither `--help`, nor a wrong flag, nor a taken port should pay for kserve.
         from serving.app import Routes
         from serving.feedback import FeedbackStore
         from serving.limits import Gate
@@ -56,9 +57,8 @@ class Server:
 
     async def live(self) -> int:
         """From listening to the last answer. Errors: see `run`."""
-        listener = _listen(self.options.host, self.options.http_port)
         http = _uvicorn(self._gate, self.options)
-        serving = asyncio.create_task(http.serve(sockets=[listener]))
+        serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         try:
             await self._start_grpc()
             self._take_signals()

@@ -1,0 +1,134 @@
+import asyncio
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from serving.generate import FAILURES_BEFORE_REST, Generator, Writer, citations_wrong, cited
+
+SOURCES = [
+    {"path": "a.py", "name": "pad", "text": "Pads every sequence of the batch to the longest sequence."},
+    {"path": "b.py", "name": "cut", "text": "Truncation removes tokens beyond the maximum length."},
+]
+RESULT = {"answer": "extracted", "confidence": 0.9, "abstained": False, "sources": SOURCES}
+
+
+class Endpoint(BaseHTTPRequestHandler):
+    """An OpenAI-compatible endpoint that says what the test tells it to."""
+
+    says = ""
+    status = 200
+    asked: list[dict[str, Any]] = []
+
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked.append({"path": self.path, "key": self.headers["Authorization"], **body})
+        answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": self.says}}]}).encode()
+        self.send_response(self.status)
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *args):
+        pass
+
+
+class Outcomes(Counter[str]):
+    def generated(self, outcome: str) -> None:
+        self[outcome] += 1
+
+
+@pytest.fixture
+def endpoint() -> Iterator[tuple[type[Endpoint], str]]:
+    class Own(Endpoint):
+        asked: list[dict[str, Any]] = []
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Own)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield Own, f"http://127.0.0.1:{server.server_port}/v1"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def write(url: str, result: dict[str, Any] = RESULT, times: int = 1) -> tuple[dict[str, Any], Outcomes]:
+    outcomes = Outcomes()
+
+    async def play() -> dict[str, Any]:
+        writer = Writer(Generator(url, "m", "key", 3.0), outcomes)
+        for _ in range(times):
+            written = await writer.write({"question": "How are sequences padded?"}, result)
+        await writer.close()
+        return written
+
+    return asyncio.run(play()), outcomes
+
+
+def test_a_cited_answer_replaces_the_extracted_one(endpoint: Any) -> None:
+    server, url = endpoint
+    server.says = "The batch is padded to its longest sequence [1]."
+    result, outcomes = write(url)
+    assert result["answer"] == server.says
+    assert (result["generated"], result["citations"]) == (True, [1])
+    assert outcomes == {"written": 1}
+    asked = server.asked[0]
+    assert (asked["path"], asked["key"], asked["model"]) == ("/v1/chat/completions", "Bearer key", "m")
+    assert "[2] b.py cut\nTruncation removes" in asked["messages"][1]["content"]
+
+
+@pytest.mark.parametrize(
+    "says",
+    [
+        "The batch is padded to its longest sequence.",
+        "The batch is padded to its longest sequence [3].",
+        "Quantum computers entangle photons with lasers [1].",
+        "",
+    ],
+)
+def test_an_answer_without_valid_citations_falls_back_and_is_flagged(endpoint: Any, says: str) -> None:
+    server, url = endpoint
+    server.says = says
+    result, outcomes = write(url)
+    assert result["answer"] == "extracted"
+    assert result["generated"] is False
+    assert "answer" in result["generator"]
+    assert outcomes == {"refused": 1}
+
+
+def test_a_failing_endpoint_costs_no_answer_and_is_left_alone_after_a_while(endpoint: Any) -> None:
+    server, url = endpoint
+    server.status = 500
+    result, outcomes = write(url, times=FAILURES_BEFORE_REST + 2)
+    assert result["answer"] == "extracted"
+    assert outcomes == {"failed": FAILURES_BEFORE_REST + 2}
+    assert len(server.asked) == FAILURES_BEFORE_REST
+
+
+def test_nobody_listening_is_a_failure_like_any_other() -> None:
+    result, outcomes = write("http://127.0.0.1:9/v1")
+    assert (result["answer"], result["generated"]) == ("extracted", False)
+    assert outcomes == {"failed": 1}
+
+
+def test_an_abstention_is_never_written_over(endpoint: Any) -> None:
+    server, url = endpoint
+    abstained = RESULT | {"abstained": True, "answer": ""}
+    assert write(url, abstained)[0] == abstained
+    assert not server.asked
+
+
+def test_without_a_url_results_pass_untouched() -> None:
+    async def play() -> dict[str, Any]:
+        return await Writer.from_environment(Outcomes()).write({"question": "?"}, RESULT)
+
+    assert asyncio.run(play()) is RESULT
+
+
+def test_citations_are_read_in_every_usual_form() -> None:
+    assert cited("One [2]. Two [1, 2]. Not [x] or (1).") == [2, 1]
+    assert citations_wrong("Pads the batch [1][2].", "", [source["text"] for source in SOURCES]) == ""

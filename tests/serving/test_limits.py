@@ -1,0 +1,125 @@
+import asyncio
+import io
+import json
+from typing import Any
+
+from serving.limits import App, Gate, Limits, Message, send_json
+from serving.metrics import ServerMetrics
+from serving.request_log import RequestLog
+
+LIMITS = Limits(in_flight=2, deadline=0.3, body=100)
+
+
+class Client:
+    """Speaks ASGI to a gate: sends pieces of a body, keeps the answer."""
+
+    def __init__(self, *pieces: bytes, path: str = "/v1/models/m:predict", headers: Any = ()) -> None:
+        self.pieces, self.taken = list(pieces), 0
+        self.scope = {"type": "http", "method": "POST", "path": path, "headers": list(headers)}
+        self.sent: list[Message] = []
+
+    async def receive(self) -> Message:
+        if self.taken == len(self.pieces):
+            await asyncio.Event().wait()
+        self.taken += 1
+        return {"type": "http.request", "body": self.pieces[self.taken - 1], "more_body": self.taken < len(self.pieces)}
+
+    async def send(self, message: Message) -> None:
+        self.sent.append(message)
+
+    @property
+    def status(self) -> int:
+        return int(self.sent[0]["status"])
+
+    @property
+    def headers(self) -> dict[bytes, bytes]:
+        return dict(self.sent[0]["headers"])
+
+    @property
+    def body(self) -> Any:
+        return json.loads(self.sent[1]["body"])
+
+
+async def echo(scope: Any, receive: Any, send: Any) -> None:
+    await send_json(send, 200, {"bytes": len((await receive())["body"])})
+
+
+def through(app: App, *clients: Client) -> tuple[str, str]:
+    """Send clients through one gate at once; the log and the metrics page."""
+    stream = io.BytesIO()
+    metrics, log = ServerMetrics("r1"), RequestLog(stream)
+    gate = Gate(app, LIMITS, "r1", metrics, log)
+
+    async def play() -> None:
+        await asyncio.gather(*(gate(client.scope, client.receive, client.send) for client in clients))
+
+    asyncio.run(play())
+    log.close()
+    return stream.getvalue().decode(), metrics.page().decode()
+
+
+def test_a_body_arrives_whole_and_the_answer_names_its_request() -> None:
+    client = Client(b"a" * 60, b"b" * 40, headers=[(b"x-request-id", b"mine-1")])
+    log, page = through(echo, client)
+    assert client.status == 200
+    assert client.body == {"bytes": 100}
+    assert client.headers[b"x-request-id"] == b"mine-1"
+    line = json.loads(log)
+    assert (line["request_id"], line["revision"], line["route"], line["code"]) == ("mine-1", "r1", "v1", 200)
+    assert 'sluice_requests_total{code="200",revision="r1",route="v1"} 1.0' in page
+
+
+def test_streamed_bytes_are_counted_whatever_content_length_says() -> None:
+    client = Client(*[b"x" * 50] * 3, headers=[(b"content-length", b"10")])
+    through(echo, client)
+    assert client.status == 413
+    assert "100 bytes" in client.body["error"]
+
+
+def test_a_declared_length_over_the_limit_is_refused_unread() -> None:
+    client = Client(b"x" * 50, headers=[(b"content-length", b"5000")])
+    through(echo, client)
+    assert client.status == 413
+    assert client.taken == 0
+
+
+def test_a_slow_answer_and_a_slow_body_end_at_the_deadline() -> None:
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(60)
+
+    answer, body = Client(b"x"), Client()
+    through(slow, answer, body)
+    assert (answer.status, body.status) == (504, 504)
+    assert "0.3 s" in answer.body["error"]
+
+
+def test_more_than_fit_are_refused_before_their_bodies_are_read() -> None:
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.05)
+        await echo(scope, receive, send)
+
+    clients = [Client(b"x") for _ in range(5)]
+    _, page = through(waits, *clients)
+    assert sorted(client.status for client in clients) == [200, 200, 429, 429, 429]
+    refused = next(client for client in clients if client.status == 429)
+    assert refused.taken == 0
+    assert refused.headers[b"retry-after"] == b"1"
+    assert 'sluice_in_flight{revision="r1"} 0.0' in page
+
+
+def test_an_unforeseen_failure_tells_people_an_id_and_the_log_the_details() -> None:
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("the secret of /etc/passwd")
+
+    client = Client(b"x")
+    log, _ = through(broken, client)
+    assert client.status == 500
+    assert "secret" not in json.dumps(client.body)
+    assert client.body["request_id"] in client.body["error"]
+    assert "secret" in json.loads(log)["exception"]
+
+
+def test_an_id_that_could_break_a_log_or_a_header_is_replaced() -> None:
+    client = Client(b"x", headers=[(b"x-request-id", b"a b\x01" * 100)])
+    through(echo, client)
+    assert len(client.headers[b"x-request-id"]) == 32
