@@ -234,10 +234,7 @@ def test_ten_megabytes_are_refused_declared_or_streamed_and_leave_no_trace_in_me
 
 def test_a_thousand_at_once_are_answered_or_told_to_come_back(live: Live, client: httpx.Client) -> None:
     body = json.dumps({"instances": [{"question": QUESTION}]}).encode()
-    request = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\nconnection: close\r\n\r\n" % (
-        V1.encode(),
-        len(body),
-    )
+    head = f"POST {V1} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     port = int(live.url.rsplit(":", 1)[1])
 
     async def one() -> bytes:
