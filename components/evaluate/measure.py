@@ -36,19 +36,23 @@ def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, setti
     Out: one row a question and retriever (served, dense, bm25): question_id, set, category, persona, retriever, rank
     int32 (1-based, of the best gold passage; passages + 1 if none is indexed), confidence float32 and abstained (served
     only, else NaN and False), top (5 passage ids), correct (rank 1), path (of the gold passage). Questions whose gold
-    passages are all missing from ``passages`` are left out. Errors: `SluiceError` if that leaves a set empty.
+    passages are all missing from ``passages`` are left out; sources of one's own have no persona questions, so that
+    set may be absent. Errors: `SluiceError` if no test question is left.
     """
     from serving.load import load
 
     retriever: Retriever = load(bundle, threads=settings.threads)  # type: ignore[assignment]
     try:
-        return pd.concat(
-            [
-                _rows(retriever.reindex(withhold(passages, questions)), _set(questions, passages, "test"), "test"),
-                _rows(_on(retriever, passages), _set(questions, passages, "persona"), "persona"),
-            ],
-            ignore_index=True,
-        )
+        test, persona = _set(questions, passages, "test"), _set(questions, passages, "persona")
+        if test.empty:
+            raise SluiceError(
+                "questions.parquet: no question of split 'test' has a gold passage in passages.parquet; "
+                "ingest a larger source, so that every split gets files (see components/make_qa)"
+            )
+        tables = [_rows(retriever.reindex(withhold(passages, questions)), test, "test")]
+        if not persona.empty:
+            tables.append(_rows(_on(retriever, passages), persona, "persona"))
+        return pd.concat(tables, ignore_index=True)
     finally:
         retriever.close()
 
@@ -62,13 +66,8 @@ def _on(retriever: Retriever, passages: pd.DataFrame) -> Retriever:
 def _set(questions: pd.DataFrame, passages: pd.DataFrame, name: str) -> pd.DataFrame:
     chosen = questions[questions["split"] == name]
     known = set(passages["passage_id"])
-    answerable = chosen[[any(g in known for g in gold) for gold in chosen["gold"]]]
-    if answerable.empty:
-        raise SluiceError(
-            f"questions.parquet: none of its {len(chosen)} questions of split {name!r} has a gold passage in "
-            "passages.parquet; ingest the sources they are about, or add questions (see components/make_qa)"
-        )
-    return answerable.reset_index(drop=True)
+    answerable = np.array([any(g in known for g in gold) for gold in chosen["gold"]], dtype=bool)
+    return chosen[answerable].reset_index(drop=True)
 
 
 def _rows(retriever: Retriever, questions: pd.DataFrame, name: str) -> pd.DataFrame:

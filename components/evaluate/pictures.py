@@ -34,7 +34,8 @@ def legend_below(figure: Figure) -> None:
 def scores(summary: pd.DataFrame) -> Figure:
     """Every metric of the three retrievers on both sets, with intervals."""
     figure = new_figure(9, 3.7)
-    for axes, name in zip(figure.subplots(1, len(SETS), sharey=True), SETS, strict=True):
+    there = [name for name in SETS if name in set(summary["set"])]
+    for axes, name in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
         whole = summary[(summary["set"] == name) & (summary["by"] == "all")]
         _dots(axes, whole, "metric", list(METRICS))
         axes.set_title(SETS[name])
@@ -47,9 +48,10 @@ def scores(summary: pd.DataFrame) -> Figure:
 def slices(summary: pd.DataFrame) -> Figure:
     """Reciprocal rank by category and by persona, with intervals."""
     parts = [("test", "category", "By category (test)"), ("persona", "persona", "By persona")]
+    parts = [part for part in parts if part[0] in set(summary["set"])]
     figure = new_figure(9, 3.6)
     ratios = [max(1, summary[(summary["set"] == s) & (summary["by"] == b)]["slice"].nunique()) for s, b, _ in parts]
-    drawn = figure.subplots(1, 2, sharey=True, width_ratios=ratios)
+    drawn = figure.subplots(1, len(parts), sharey=True, width_ratios=ratios, squeeze=False)[0]
     for axes, (name, by, title) in zip(drawn, parts, strict=True):
         chosen = summary[(summary["set"] == name) & (summary["by"] == by) & (summary["metric"] == "mrr")]
         _dots(axes, chosen, "slice", sorted(chosen["slice"].unique()))

@@ -39,6 +39,8 @@ def build(found: Evaluation, settings: EvaluateSettings) -> Page:
     """Draw and write everything; the page also carries bundle and figures as data for the final report."""
     page = Page("Evaluation", "The very bundle that would be served, on questions it has never seen.")
     _headline(page, found)
+    if "persona" not in found.confidence:
+        page.text("No persona question has its answer in this source, so all figures are of the test set.")
     page.heading("Scores").figure(pictures.scores(found.summary), CAPTIONS["scores"])
     page.details("All scores in numbers", Page("").table(_numbers(found.summary)).body())
     page.heading("By slice").figure(pictures.slices(found.summary), CAPTIONS["slices"])
@@ -58,10 +60,11 @@ def _headline(page: Page, found: Evaluation) -> None:
         ("Recall@10, personas", ("persona", "recall@10")),
         ("Reciprocal rank, personas", ("persona", "mrr")),
     ):
-        row = cells[key]
+        if not (row := cells.get(key)):
+            continue
         tiles.append((label, f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}, n = {row['n']}"))
     bundle = found.bundle
-    counts = {"passages": len(found.passages), **{s: int(cells[s, "mrr"]["n"]) for s in ("test", "persona")}}
+    counts = {"passages": len(found.passages), **{s: int(cells[s, "mrr"]["n"]) for s in found.confidence}}
     about = {"system": bundle.system, "base_model": bundle.base_model, "adapter": bundle.adapter}
     about |= {"variant": bundle.variant, "variants": {k: v.model_dump() for k, v in bundle.variants.items()}}
     page.tiles(tiles).data("bundle", about).data("counts", counts).data("figures", found.figures)

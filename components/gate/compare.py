@@ -52,14 +52,18 @@ def rows_of(predictions: pd.DataFrame, name: str, retriever: str, who: str) -> p
     return table
 
 
+def different(one: str, two: str, odd: set[str]) -> str:
+    """What to say when two tables answer different questions; ``odd`` are those in one only."""
+    return (
+        f"predictions of {one} and {two} answer different questions ({len(odd)} are in one only, "
+        f"such as {min(odd)}); evaluate both on the same questions.parquet"
+    )
+
+
 def same_questions(one: pd.DataFrame, two: pd.DataFrame, who: str) -> None:
     """Raise `SluiceError` unless both tables answer the very same questions: anything else is no paired comparison."""
     if not one.index.equals(two.index):
-        odd = one.index.symmetric_difference(two.index)
-        raise SluiceError(
-            f"predictions of {who} answer different questions ({len(odd)} are in one only, such as {odd[0]}); "
-            "evaluate both on the same questions.parquet"
-        )
+        raise SluiceError(different("the challenger", who, set(one.index.symmetric_difference(two.index))))
 
 
 def difference(better: Floats, worse: Floats, resamples: int, seed: int) -> Interval:
@@ -114,7 +118,7 @@ def check(
     challenger: pd.DataFrame, other: pd.DataFrame, metric: str, against: str, bound: float, resamples: int, seed: int
 ) -> Check:
     """Compare rows of `rows_of` on one score; passes when the interval's lower end lies above ``bound``."""
-    same_questions(challenger, other, f"challenger and {against}")
+    same_questions(challenger, other, against)
     score, _ = parse_metric(metric)
     scores = [per_question(t["rank"].to_numpy(), score) for t in (challenger, other)]
     gap = difference(scores[0], scores[1], resamples, seed)

@@ -14,12 +14,13 @@ from components.gate.compare import (
     check,
     compare,
     difference,
+    different,
     identical,
     parse_metric,
     rows_of,
-    same_questions,
 )
 from components.gate.settings import GateSettings
+from serving.errors import SluiceError
 from serving.verdict import Verdict
 
 
@@ -31,6 +32,14 @@ class Rivals:
     champion: pd.DataFrame
     base: pd.DataFrame
 
+    def sets(self) -> tuple[str, ...]:
+        """Question sets there are: test and, unless the source has no persona questions, persona."""
+        return tuple(name for name in ("test", "persona") if name in set(self.challenger["set"]))
+
+    def has(self, metric: str) -> bool:
+        """Whether the metric's question set is there."""
+        return parse_metric(metric)[1] in self.sets()
+
     def rows(self, who: str, name: str, retriever: str = "served") -> pd.DataFrame:
         """Rows of one rival, question set and retriever (see `rows_of`)."""
         return rows_of(getattr(self, who), name, retriever, who)
@@ -38,7 +47,7 @@ class Rivals:
 
 @dataclass(frozen=True)
 class Quality:
-    """What the gate found: comparisons that decide, slices, mere facts, absolute limits, and levels for the pictures."""
+    """What the gate found: comparisons that decide, slices, mere facts, absolute limits, levels for the pictures."""
 
     checks: list[Check]
     slices: list[Check]
@@ -57,7 +66,12 @@ class Quality:
 
 
 def examine(rivals: Rivals, settings: GateSettings) -> Quality:
-    """Compare the challenger with champion, base model, BM25 and a constant answer, whole and by slice."""
+    """Compare the challenger with champion, base model, BM25 and a constant answer, whole and by slice.
+
+    Sources without persona questions are judged on the test set alone. Errors: `SluiceError` if the three tables do
+    not answer the same questions.
+    """
+    _same_questions(rivals)
     return Quality(
         checks=[*_against_champion(rivals, settings), *_against_trivial(rivals, settings)],
         slices=_slices(rivals, settings),
@@ -68,10 +82,24 @@ def examine(rivals: Rivals, settings: GateSettings) -> Quality:
     )
 
 
+def _same_questions(rivals: Rivals) -> None:
+    for name in ("test", "persona"):
+        asked = {who: _ids(getattr(rivals, who), name) for who in ("challenger", "champion", "base")}
+        for who in ("champion", "base"):
+            if odd := asked["challenger"] ^ asked[who]:
+                raise SluiceError(different("the challenger", f"the {who}", odd))
+
+
+def _ids(predictions: pd.DataFrame, name: str) -> set[str]:
+    return set(predictions.loc[predictions["set"] == name, "question_id"])
+
+
 def _against_champion(rivals: Rivals, s: GateSettings) -> list[Check]:
     bounds = {s.metric: s.margin, **dict.fromkeys(s.secondary, -s.tolerance), s.persona_metric: -s.persona_tolerance}
     checks = []
     for metric, bound in bounds.items():
+        if not rivals.has(metric):
+            continue
         name = parse_metric(metric)[1]
         rows = rivals.rows("challenger", name), rivals.rows("champion", name)
         checks.append(check(*rows, metric, "the champion", bound, s.resamples, s.seed))
@@ -99,9 +127,10 @@ def _constant(rows: pd.DataFrame) -> np.ndarray:
 def _slices(rivals: Rivals, s: GateSettings) -> list[Check]:
     found = []
     for metric, by in ((s.metric, "category"), (s.persona_metric, "persona")):
+        if not rivals.has(metric):
+            continue
         score, name = parse_metric(metric)
         mine, theirs = rivals.rows("challenger", name), rivals.rows("champion", name)
-        same_questions(mine, theirs, "challenger and champion")
         gains = [per_question(t["rank"].to_numpy(), score) for t in (mine, theirs)]
         for part in sorted(p for p in mine[by].unique() if p):
             rows = (mine[by] == part).to_numpy()
@@ -121,12 +150,12 @@ def _facts(rivals: Rivals, s: GateSettings) -> list[Check]:
         "as served vs BM25": (("challenger", "served"), ("challenger", "bm25")),
     }
     found = []
-    for metric in (s.metric, s.persona_metric):
+    for metric in filter(rivals.has, (s.metric, s.persona_metric)):
         score, name = parse_metric(metric)
         for title, ((who, one), (other, two)) in pairs.items():
             mine, theirs = rivals.rows(who, name, one), rivals.rows(other, name, two)
-            same_questions(mine, theirs, f"{who} and {other}")
-            gap = difference(*(per_question(t["rank"].to_numpy(), score) for t in (mine, theirs)), s.resamples, s.seed)
+            scores = [per_question(t["rank"].to_numpy(), score) for t in (mine, theirs)]
+            gap = difference(scores[0], scores[1], s.resamples, s.seed)
             found.append(Check(title, title.split(" vs ")[1], metric, len(mine), gap, "low", 0.0))
     return found
 
@@ -134,6 +163,8 @@ def _facts(rivals: Rivals, s: GateSettings) -> list[Check]:
 def _limits(rivals: Rivals, s: GateSettings) -> dict[str, tuple[float, float]]:
     found = {}
     for metric, floor in s.floors.items():
+        if not rivals.has(metric):
+            continue
         score, name = parse_metric(metric)
         found[metric] = float(per_question(rivals.rows("challenger", name)["rank"].to_numpy(), score).mean()), floor
     mine, theirs = (_distinct(t) for t in (rivals.challenger, rivals.champion))
@@ -157,7 +188,7 @@ def levels(rivals: Rivals, s: GateSettings) -> list[dict[str, float | int | str]
         "BM25": ("challenger", "bm25"),
     }
     rows: list[dict[str, float | int | str]] = []
-    for name in ("test", "persona"):
+    for name in rivals.sets():
         for title, (rival, retriever) in who.items():
             ranks = rivals.rows(rival, name, retriever)["rank"].to_numpy()
             values = np.column_stack([per_question(ranks, m) for m in METRICS])

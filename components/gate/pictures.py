@@ -57,7 +57,8 @@ def levels(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] = ("recall@
     figure = new_figure(9, 3.7)
     who = list(dict.fromkeys(row["who"] for row in rows))
     titles = {"test": "Test set", "persona": "Users' own words"}
-    for axes, name in zip(figure.subplots(1, 2, sharey=True), titles, strict=True):
+    there = [name for name in titles if any(row["set"] == name for row in rows)]
+    for axes, name in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
         for i, title in enumerate(who):
             found = {row["metric"]: row for row in rows if row["set"] == name and row["who"] == title}
             mean = np.array([found[m]["mean"] for m in metrics])

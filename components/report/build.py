@@ -96,6 +96,8 @@ def _tiles(about: Mapping[str, Any], headline: Mapping[str, Any]) -> list[tuple[
     tiles: list[tuple[str, object, str]] = []
     for name, title in (("test", "test"), ("persona", "users' words")):
         for metric in ("recall@10", "mrr"):
+            if (name, "BM25", metric) not in rows:
+                continue
             mine, base = rows[name, "challenger, as served", metric], rows[name, "base encoder alone", metric]
             note = f"base {base['mean']:.3f}, BM25 {rows[name, 'BM25', metric]['mean']:.3f}"
             tiles.append((f"{metric.replace('mrr', 'MRR')}, {title}", f"{mine['mean']:.3f}", note))

@@ -138,9 +138,14 @@ def badge(passed: bool, words: tuple[str, str] = ("Passed", "Stopped")) -> str:
 
 
 def page_data(html: str) -> dict[str, Any]:
-    """What `Page.data` and `Page.verdicts` left in a page, by name; of a name used twice the last."""
-    found = re.findall(r'<script type="application/json" data-name="([^"]*)">(.*?)</script>', html, flags=re.S)
-    return {name: json.loads(text) for name, text in found}
+    """What `Page.data` and `Page.verdicts` left in a page, by name; lists of one name are joined."""
+    data: dict[str, Any] = {}
+    for name, text in re.findall(
+        r'<script type="application/json" data-name="([^"]*)">(.*?)</script>', html, flags=re.S
+    ):
+        value, before = json.loads(text), data.get(name)
+        data[name] = before + value if isinstance(before, list) and isinstance(value, list) else value
+    return data
 
 
 class Page:

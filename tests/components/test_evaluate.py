@@ -212,7 +212,7 @@ def test_the_same_bundle_gives_the_same_predictions(source, tmp_path):
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_questions_about_files_that_are_not_there_are_left_out_and_an_empty_set_is_an_error(source, tmp_path):
+def test_questions_without_an_answer_in_the_source_are_left_out_and_personas_may_be_missing(source, tmp_path):
     questions = pd.read_parquet(source / "questions.parquet")
     persona = questions["split"] == "persona"
     few = questions.copy()
@@ -223,7 +223,10 @@ def test_questions_about_files_that_are_not_there_are_left_out_and_an_empty_set_
     evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
     assert (pd.read_parquet(tmp_path / "p.parquet")["set"] == "persona").sum() == 3 * 15
     questions[~persona].to_parquet(tmp_path / "questions.parquet")
-    with pytest.raises(SluiceError, match="split 'persona'"):
+    figures = evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
+    assert "mrr_full_withheld" in figures and "mrr_full_persona" not in figures
+    questions[questions["split"] == "val"].to_parquet(tmp_path / "questions.parquet")
+    with pytest.raises(SluiceError, match="split 'test'"):
         evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
 
 

@@ -36,9 +36,9 @@ def predictions(skill: float, seed: int = 1, n: int = 400, n_persona: int = 90) 
     return pd.concat(tables, ignore_index=True)
 
 
-def judge(tmp_path, challenger, champion, data_passed=True, **settings):
+def judge(tmp_path, challenger, champion, data_passed=True, base=None, **settings):
     settings = {"resamples": 1000, **settings}
-    files = {"challenger": challenger, "champion": champion, "base": predictions(1.0)}
+    files = {"challenger": challenger, "champion": champion, "base": predictions(1.0) if base is None else base}
     for name, table in files.items():
         table.to_parquet(tmp_path / f"{name}.parquet")
     for name, passed in (("data", data_passed), ("quantisation", True)):
@@ -104,6 +104,13 @@ def test_all_gates_together_let_a_better_challenger_pass(tmp_path):
     carried = page_data((tmp_path / "page.html").read_text())
     assert [v["gate"] for v in carried["verdicts"]] == ["data", "quantisation", "quality"]
     assert {r["who"] for r in carried["headline"]["levels"]} >= {"BM25", "base encoder alone", "challenger, as served"}
+
+
+def test_a_source_without_persona_questions_is_judged_on_its_test_set(tmp_path):
+    challenger, champion, base = (t[t["set"] == "test"] for t in map(predictions, (3.0, 1.2, 1.0)))
+    assert judge(tmp_path, challenger, champion, base=base).passed
+    with pytest.raises(SluiceError, match="answer different questions"):
+        judge(tmp_path, challenger, predictions(1.2), base=base)
 
 
 def test_a_failed_data_gate_stops_a_better_challenger(tmp_path):

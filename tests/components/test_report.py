@@ -84,6 +84,8 @@ def test_verdicts_and_data_can_be_read_back():
     data = page_data(Page("P").verdicts([Verdict("load", False, "</script> slow", {"p95": 1.5})]).data("x", [1]).html())
     assert data["verdicts"][0] == {"gate": "load", "passed": False, "reason": "</script> slow", "figures": {"p95": 1.5}}
     assert data["x"] == [1]
+    twice = Page("P").verdicts([Verdict("load", True, "one")]).verdicts([Verdict("load", True, "two")])
+    assert [v["reason"] for v in page_data(twice.html())["verdicts"]] == ["one", "two"]
 
 
 def test_a_figure_is_the_same_bytes_every_time_and_follows_light_and_dark():
