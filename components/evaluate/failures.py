@@ -10,6 +10,7 @@ import pandas as pd
 LONG = 0.9
 COPY = 0.6
 MODES = {
+    "right symbol, other part": "the wanted symbol is long and was cut into passages; another part of it comes first",
     "right file, other symbol": "the first passage stands in the same file as the wanted one",
     "same name, other file": "another file has a symbol of that very name",
     "near copy": f"the texts share {COPY:.0%} of their words or more (Jaccard): code that is copied between files",
@@ -50,6 +51,7 @@ def explain(predictions: pd.DataFrame, passages: pd.DataFrame, questions: pd.Dat
 
 def _mode(wanted: pd.Series, found: pd.Series, rank: int, window: int) -> str:
     tests: dict[str, Callable[[], bool]] = {
+        "right symbol, other part": lambda: (wanted["path"], wanted["name"]) == (found["path"], found["name"]),
         "right file, other symbol": lambda: wanted["path"] == found["path"],
         "same name, other file": lambda: _last(wanted["name"]) == _last(found["name"]),
         "near copy": lambda: _overlap(wanted["text"], found["text"]) >= COPY,

@@ -234,15 +234,16 @@ def test_every_miss_gets_the_first_reason_that_holds(source):
     passages = pd.read_parquet(source / "passages.parquet")
     questions = pd.read_parquet(source / "questions.parquet")
     passages.loc[50, "documented"] = False
+    passages.loc[13, ["path", "name"]] = passages.loc[12, ["path", "name"]].to_list()
     ids = passages["passage_id"]
-    found = {"q0": ids[1], "q4": ids[8], "q50": ids[10], "q61": ids[10]}
+    found = {"q0": ids[1], "q4": ids[8], "q50": ids[10], "q61": ids[10], "q12": ids[13]}
     misses = pd.DataFrame(
         {
             "question_id": list(found),
             "set": "test",
             "retriever": "served",
             "correct": False,
-            "rank": [2, 2, 2, 30],
+            "rank": [2, 2, 2, 30, 2],
             "confidence": 0.5,
             "top": [[top] for top in found.values()],
         }
@@ -253,5 +254,6 @@ def test_every_miss_gets_the_first_reason_that_holds(source):
         "same name, other file",
         "wanted passage is undocumented",
         "lost",
+        "right symbol, other part",
     ]
     assert set(explained["mode"]) <= set(MODES)
