@@ -1,15 +1,19 @@
 """How a plain function becomes a step of a pipeline."""
 
-import functools
 import os
+from collections.abc import Callable
+from typing import Any
 
-from kfp import dsl
 from pydantic import BaseModel, ConfigDict
 
 IMAGE = os.environ.get("SLUICE_IMAGE", "sluice:0.1.0")
 
-step = functools.partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
-"""Decorator: a KFP component that runs in the project's own image (or interpreter), where its body imports the project."""
+def step(function: Callable[..., Any]) -> Any:
+    """Decorator: a KFP component that runs in the project's own image (or interpreter); its body imports the project."""
+    # Inside a running step KFP's dsl has no `component`, and settings classes are imported from here there.
+    from kfp import dsl
+
+    return dsl.component(function, base_image=IMAGE, install_kfp_package=False)
 
 
 class Settings(BaseModel):
