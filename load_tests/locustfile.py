@@ -11,7 +11,7 @@ import random
 import time
 from typing import Any
 
-import gevent
+import gevent  # type: ignore[import-untyped]
 from locust import FastHttpUser, events, task
 
 from load_tests.plan import COLUMNS, PERSONAS, Plan, is_correct, shape_error

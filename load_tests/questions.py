@@ -36,7 +36,7 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             table = pd.read_parquet(path)
             if "split" in table and (table["split"] == "persona").any():
                 table = table[table["split"] == "persona"]
-            return list(table.to_dict("records"))
+            return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
     text = path.read_text()
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in text.splitlines() if line.strip()]

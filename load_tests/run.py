@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from load_tests.plan import COLUMNS, PLAN_VARIABLE, Plan, Target
 from serving.errors import SluiceError
+from serving.laptop.process import die_with_parent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,13 @@ def run_targets(
     with tempfile.TemporaryDirectory() as quiet, log.open("w") as stream:
         # An empty directory of its own, or Locust would read a locust.conf that lies about here.
         process = subprocess.Popen(
-            command, stdout=stream, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=environment, cwd=quiet
+            command,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            cwd=quiet,
+            preexec_fn=die_with_parent,
         )
         code = _watch(process, seconds + timeout_s + START_UP_S, tick)
     if code != 0:

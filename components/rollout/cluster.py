@@ -70,8 +70,11 @@ class Cluster:
         """Create an InferenceService."""
         return self._must(self._call("create", SERVICES, body=service))
 
-    def delete(self, name: str) -> None:
-        """Delete an InferenceService; no error when it is gone already."""
+    def delete(self, known: Observed, name: str) -> None:
+        """Delete an InferenceService as it was ``known``; no error when it is gone already."""
+        live = self.find(name)
+        if live is not None:
+            _check(known, observe(live), name)
         self._call("delete", SERVICES, name)
 
     def change(self, known: Observed, name: str, edit: Callable[[Object], Object]) -> Observed:
@@ -83,11 +86,7 @@ class Cluster:
         for _ in range(20):
             live = self.get(name)
             now = observe(live)
-            if (now.generation, now.release.bundle) != (known.generation, known.release.bundle):
-                raise SomebodyElse(
-                    f"somebody else changed InferenceService {name!r} during the rollout (generation {now.generation}, "
-                    f"not {known.generation}); left as it is, see `sluice status`"
-                )
+            _check(known, now, name)
             replaced = self._call("replace", SERVICES, name, body=edit(live))
             if replaced is not None:
                 return observe(replaced)
@@ -114,12 +113,21 @@ class Cluster:
         return str(name)
 
     def wait(
-        self, name: str, until: Callable[[Observed], bool], seconds: float, tick: Callable[[float], None] | None = None
+        self,
+        known: Observed,
+        name: str,
+        until: Callable[[Observed], bool],
+        seconds: float,
+        tick: Callable[[float], None] | None = None,
     ) -> Observed:
-        """Look until ``until`` holds, KServe gives the revision up or ``seconds`` are over; returns the last look."""
+        """Look until ``until`` holds, KServe gives the revision up or ``seconds`` are over; returns the last look.
+
+        Raises SomebodyElse as soon as the object is no longer the generation or the release that was ``known``.
+        """
         began = time.monotonic()
         while True:
             now = observe(self.get(name))
+            _check(known, now, name)
             gone = time.monotonic() - began
             if until(now) or gone > seconds or (now.failure and now.seen >= now.generation):
                 return now
@@ -153,6 +161,14 @@ class Cluster:
                 "On a laptop `sluice serve` starts it"
             ) from error
         return answer
+
+
+def _check(known: Observed, now: Observed, name: str) -> None:
+    if (now.generation, now.release.bundle) != (known.generation, known.release.bundle):
+        raise SomebodyElse(
+            f"somebody else changed InferenceService {name!r} during the rollout (generation {now.generation}, "
+            f"not {known.generation}); left as it is, see `sluice status`"
+        )
 
 
 def _message(error: Any) -> str:

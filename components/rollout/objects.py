@@ -117,7 +117,8 @@ def _failure(status: Mapping[str, Any]) -> str:
     info = model.get("lastFailureInfo") or {}
     lines = [line.strip() for line in str(info.get("message", "")).splitlines() if line.strip()]
     # A message may quote a whole traceback: its first and last line say what happened and why.
-    told = " … ".join(dict.fromkeys((lines[0][:200], lines[-1][-300:]))) if lines else ""
+    told = " … ".join(dict.fromkeys((lines[0], lines[-1]))) if lines else ""
+    told = told if len(told) <= 500 else f"{told[:150]} … {told[-300:]}"
     return ": ".join(filter(None, (str(info.get("reason", "")), told))) or str(model["transitionStatus"])
 
 

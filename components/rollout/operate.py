@@ -78,9 +78,7 @@ def _restore(cluster: Cluster, system: str, now: Observed, settings: RolloutSett
         raise SluiceError(f"{system!r} has no release before version {now.release.version}: nothing to go back to")
     now = cluster.change(now, system, with_previous)
     watch.say(f"restoring {now.release.bundle} (version {now.release.version})")
-    seen = cluster.wait(
-        system, lambda o: o.settled and o.generation >= now.generation and o.rolled_out == o.ready, settings.ready_s
-    )
+    seen = cluster.wait(now, system, lambda o: o.settled and o.rolled_out == o.ready, settings.ready_s)
     if not seen.settled:
         why = seen.failure or f"not ready within {settings.ready_s:.0f} s"
         raise SluiceError(

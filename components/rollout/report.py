@@ -25,6 +25,8 @@ def write_report(path: Path, system: str, version: str, outcome: Outcome, watch:
     ]
     if watch.events:
         tiles.append(("Took", f"{watch.events[-1].at - watch.events[0].at:.1f} s", "first event to last"))
+    if watch.opened_at and watch.withdrawn_at:
+        tiles.append(("Withdrawn after", f"{watch.withdrawn_at - watch.opened_at:.1f} s", "of its first traffic"))
     if worst:
         tiles.append(("p95 at 100 %", f"{worst} ms", f"SLO {slo.p95_ms:g} ms"))
     page.tiles(tiles)

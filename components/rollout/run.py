@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from components.rollout.cluster import Cluster, SomebodyElse
 from components.rollout.decide import Decision, Move, decide
@@ -49,6 +50,7 @@ class Rollout:
         self.load, self.watch, self.champion = load, watch, champion
         self.settings: RolloutSettings = load.settings
         self.outcome = Outcome(False, "")
+        self.known: Observed | None = None  # as we left it; None until this release is there
 
     def run(self, bundle: str, version: str, uri: str) -> Outcome:
         """Bring the bundle to 100 %, or back out.
@@ -79,7 +81,7 @@ class Rollout:
 
     def _done(self, now: Observed, decision: Decision) -> Outcome:
         if not now.settled:
-            now = self.cluster.wait(self.system, lambda o: o.settled, self.settings.ready_s)
+            now = self.cluster.wait(now, self.system, lambda o: o.settled, self.settings.ready_s)
         self.outcome.changed = False
         if not now.settled:
             return self._end(False, f"{decision.reason}, but not ready: {now.failure or 'no reason given'}")
@@ -93,9 +95,10 @@ class Rollout:
                 now = self._create(bundle, version, uri)
             elif decision.move is Move.START:
                 now = self._start(now, bundle, version, uri)
-            now = self._await(now, now.percent or 0, "ready")
-            self._steps(now)
+            self.known = now
+            self._steps(self._await(now, now.percent or 0, "ready"))
         except SomebodyElse as error:
+            self.outcome.others.append(Verdict("rollout", False, str(error), {}))
             return self._end(False, str(error))
         except _Failed as failure:
             return self._back_out(first_time, failure.reason)
@@ -104,7 +107,9 @@ class Rollout:
             if isinstance(error, SluiceError):
                 return undone
             raise
-        return self._end(True, f"promoted to 100 %: {bundle} (version {version})")
+        reason = f"promoted to 100 %: {bundle} (version {version})"
+        self.outcome.others.append(Verdict("rollout", True, reason, {"canary_percent": 100}))
+        return self._end(True, reason)
 
     def _create(self, bundle: str, version: str, uri: str) -> Observed:
         release = self._release(bundle, version, uri)
@@ -128,14 +133,15 @@ class Rollout:
 
         def there(seen: Observed) -> bool:
             share = seen.share(seen.created)
-            return seen.settled and seen.generation >= now.generation and share is not None and share.percent == percent
+            return seen.settled and share is not None and share.percent == percent
 
         began = time.monotonic()
         with self.watch.bar(f"waiting until the canary is {what}", patience) as tick:
-            seen = self.cluster.wait(self.system, there, patience, tick)
+            seen = self.cluster.wait(now, self.system, there, patience, tick)
         if not there(seen):
             why = seen.failure or f"not {what} within {patience:.0f} s"
             raise _Failed(f"the canary never got {what}: {why}")
+        self.watch.opened_at = self.watch.opened_at or time.time()
         self.watch.say(f"{seen.created} {what} after {time.monotonic() - began:.1f} s", percent)
         return seen
 
@@ -143,8 +149,8 @@ class Rollout:
         steps = [step for step in self.settings.steps if step >= (now.percent or 0)]
         for number, step in enumerate(steps):
             if now.percent != step:
-                now = self.cluster.change(now, self.system, lambda live, step=step: with_percent(live, step))
-                now = self._await(now, step, f"at {step} %")
+                self.known = self.cluster.change(now, self.system, partial(with_percent, percent=step))
+                now = self._await(self.known, step, f"at {step} %")
             if step < 100 and number == 0:
                 self._judge(own_load(self.load, now, self.watch))
             self._judge((through_split if step < 100 else alone)(self.load, now, self.watch))
@@ -164,15 +170,16 @@ class Rollout:
         self.outcome.others.append(Verdict("rollout", False, reason, {}))
         began = time.monotonic()
         self.watch.say(f"rolling back: {reason}")
-        if first_time:
-            # Nothing served before, so nothing is what there is to go back to: a model that missed its gate stays away.
-            self.cluster.delete(self.system)
-            self.watch.say("deleted the InferenceService: there was no release before it", 0)
-        else:
-            try:
-                take_back(self.cluster, self.system, observe(self.cluster.get(self.system)), self.settings, self.watch)
-            except SluiceError as error:
-                reason = f"{reason}; and rolling back stopped: {error}"
+        try:
+            if self.known is not None and first_time:
+                # Nothing served before, so there is nothing to go back to: a model that missed its gate stays away.
+                self.cluster.delete(self.known, self.system)
+                self.watch.withdrawn_at = time.time()
+                self.watch.say("deleted the InferenceService: there was no release before it", 0)
+            elif self.known is not None:
+                take_back(self.cluster, self.system, self.known, self.settings, self.watch)
+        except SluiceError as error:
+            reason = f"{reason}; and rolling back stopped: {error}"
         self.outcome.undone_s = time.monotonic() - began
         return self._end(False, f"rolled back: {reason}")
 

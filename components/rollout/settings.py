@@ -19,7 +19,7 @@ class RolloutSettings(Settings):
     """
 
     steps: tuple[int, ...] = (10, 50, 100)
-    window_s: float = Field(default=6, ge=2, le=3600)
+    window_s: float = Field(default=6, ge=1, le=3600)
     slo: str = "codebase"
     rate: float = Field(default=0, ge=0)
     users: int = Field(default=0, ge=0)

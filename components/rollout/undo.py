@@ -19,6 +19,7 @@ def take_back(cluster: Cluster, system: str, now: Observed, settings: RolloutSet
     """
     if now.percent != 0:
         now = cluster.change(now, system, lambda live: with_percent(live, 0))
+        watch.withdrawn_at = time.time()
         watch.say("canary at 0 %, stable answers everything", 0)
     if not now.restored:
         if not now.history:
@@ -26,7 +27,7 @@ def take_back(cluster: Cluster, system: str, now: Observed, settings: RolloutSet
         now = cluster.change(now, system, with_previous)
         watch.say(f"restoring {now.release.bundle} (version {now.release.version})")
     began = time.monotonic()
-    seen = cluster.wait(system, lambda o: o.settled and o.generation >= now.generation, settings.ready_s)
+    seen = cluster.wait(now, system, lambda o: o.settled, settings.ready_s)
     if not seen.settled:
         why = seen.failure or f"not ready within {settings.ready_s:.0f} s"
         raise SluiceError(

@@ -19,12 +19,18 @@ class Event:
 
 @dataclass
 class Watcher:
-    """Collects events; prints each to stderr, and a bar for waits where someone is looking (a terminal)."""
+    """Collects events; prints each to stderr, and a bar for waits where someone is looking (a terminal).
+
+    ``opened_at`` and ``withdrawn_at``: epoch seconds at which users' traffic first reached the release, and at which it
+    had none any more.
+    """
 
     quiet: bool = False
     events: list[Event] = field(default_factory=list)
     percent: int = 0
     began: float = field(default_factory=time.time)
+    opened_at: float | None = None
+    withdrawn_at: float | None = None
 
     def say(self, text: str, percent: int | None = None) -> None:
         """Note an event; ``percent`` when the canary's share changed with it."""

@@ -1,5 +1,6 @@
 """Service level objectives: what is promised, and whether a load test kept it. One YAML file a system lies beside."""
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,5 +125,5 @@ def _commonest_error(samples: "pd.DataFrame") -> str:
     bad = samples.loc[~answered(samples)] if len(samples) else samples
     if not len(bad):
         return "no request was answered"
-    status, error = bad.groupby(["status", bad["error"].fillna("")]).size().idxmax()
+    (status, error), _ = Counter(zip(bad["status"], bad["error"].fillna(""), strict=True)).most_common(1)[0]
     return f"mostly {f'status {status}' if status else 'no connection'}{f': {error}' if error else ''}"[:200]

@@ -1,0 +1,127 @@
+"""A rollout against the laptop's real control plane, with Locust's real load; only the model behind it is a toy."""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from components.rollout.cluster import Cluster
+from components.rollout.component import rollout
+from components.rollout.manifests import read_manifests
+from components.rollout.objects import observe, with_percent
+from components.rollout.operate import rollback, status
+from serving.errors import SluiceError
+from serving.laptop import process
+from serving.verdict import read_verdicts
+
+QUESTIONS = [
+    {"question_id": f"q{n}", "question": f"how do I do thing {n}?", "gold": ["p"], "path": "gold.py",
+     "split": "persona", "persona": ("novice", "experienced", "researcher")[n % 3]}
+    for n in range(30)
+]  # fmt: skip
+
+
+class Desk:
+    """A person who rolls out toy bundles."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        manifests = read_manifests("codebase")
+        container = manifests.runtime["spec"]["containers"][0]
+        container["command"] = [sys.executable, str(Path(__file__).with_name("toy_predictor.py"))]
+        container["args"] = ["--model-dir=/mnt/models", "--http-port=8080"]
+        container["readinessProbe"]["periodSeconds"] = 1
+        (place / "manifests").mkdir()
+        both = yaml.safe_dump_all([manifests.service, manifests.runtime])
+        (place / "manifests" / "all.yaml").write_text(both)
+        slo = {
+            "slo": {"requests_per_s": 5, "p95_ms": 1000, "min_requests": 10},
+            "load": {"users": 6, "rate": 40, "seconds": 1},
+        }
+        (place / "slo.yaml").write_text(yaml.safe_dump(slo))
+        pd.DataFrame(QUESTIONS).to_parquet(place / "questions")
+        self.settings = {
+            "steps": [50, 100], "window_s": 1.0, "direct_rate": 40.0, "slo": str(place / "slo.yaml"),
+            "manifests": str(place / "manifests"), "min_samples": 20.0, "latency_ratio": 20.0,
+        }  # fmt: skip
+
+    def bundle(self, name: str, percent_right: int = 90, seconds: float = 0.001) -> Path:
+        made = self.place / name
+        made.mkdir(exist_ok=True)
+        toy = {"percent_right": percent_right, "seconds": seconds, "name": name}
+        (made / "bundle.json").write_text(json.dumps(toy))
+        return made
+
+    def roll_out(self, bundle: Path, version: str):
+        from kfp.dsl import HTML, Artifact, Dataset, Model
+
+        return rollout.python_func(
+            system="codebase",
+            bundle=Model(uri=str(bundle)),
+            version=version,
+            questions=Dataset(uri=str(self.place / "questions")),
+            settings=self.settings,
+            verdicts=Artifact(uri=str(self.place / "verdicts")),
+            report=HTML(uri=str(self.place / "report")),
+        )
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    place = tmp_path_factory.mktemp("rollout")
+    plane = process.start(place / "serving", 21000 + hash(str(place)) % 5000)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLUICE_HOME", str(place))
+        process.wait_until_up(place / "serving", 30, plane)
+        yield Desk(place)
+    plane.terminate()
+    plane.wait(30)
+
+
+def test_a_release_goes_up_a_worse_one_comes_back_and_a_person_can_undo(desk):
+    first, wrong, good = desk.bundle("first"), desk.bundle("wrong", percent_right=20), desk.bundle("good", 95)
+    assert status("codebase") == {"system": "codebase", "deployed": False}
+    with pytest.raises(SluiceError, match="nothing was rolled out here yet"):
+        rollback("codebase")
+
+    promoted, reason = desk.roll_out(first, "1")
+    assert promoted, reason
+    assert desk.roll_out(first, "1") == (True, status_reason("1"))
+
+    promoted, reason = desk.roll_out(wrong, "2")
+    assert not promoted
+    assert "correct answers" in reason
+    verdicts = read_verdicts(desk.place / "verdicts")
+    assert [v.gate for v in verdicts if v.passed] == ["load", "load"]
+    assert "correct answers" in (desk.place / "report").read_text()
+    now = status("codebase")
+    assert (now["version"], now["ready"], now["canary_percent"], now["restored"]) == ("1", True, None, True)
+
+    promoted, reason = desk.roll_out(good, "3")
+    assert promoted, reason
+    assert [h["version"] for h in status("codebase")["history"]] == ["1"]
+    assert "serves version 1 again" in rollback("codebase", by="Ada")
+    now = status("codebase")
+    assert (now["version"], now["ready"], now["canary_percent"], now["history"]) == ("1", True, None, [])
+    assert now["traffic"][0]["percent"] == 100
+
+    left_alone(desk, good)
+
+
+def status_reason(version: str) -> str:
+    return f"bundle {status('codebase')['bundle']} (version {version}) is already at 100 %"
+
+
+def left_alone(desk, good):
+    """Somebody sets a percent by hand: the next rollout touches nothing and says why."""
+    cluster = Cluster()
+    cluster.change(observe(cluster.get("codebase")), "codebase", lambda live: with_percent(live, 33))
+    before = cluster.get("codebase")["metadata"]["generation"]
+    promoted, reason = desk.roll_out(good, "3")
+    assert not promoted
+    assert "under way at 33 %" in reason
+    assert cluster.get("codebase")["metadata"]["generation"] == before
+    cluster.close()
