@@ -14,7 +14,7 @@ def ingest(
     part: str,
     settings: dict,  # type: ignore[type-arg]
     passages: Output[Dataset],
-) -> NamedTuple("Ingested", [("count", int), ("digest", str)]):
+) -> NamedTuple("Ingested", [("count", int), ("digest", str)]):  # type: ignore[valid-type]
     """Read a source tree into passages that fit the encoder's window.
 
     Args:
@@ -24,11 +24,11 @@ def ingest(
         settings: Section `ingest` of the system's YAML (see IngestSettings).
         passages: Parquet, one row a passage, with path, lines, commit and link.
     """
-    from typing import NamedTuple
+    from collections import namedtuple
 
     from components.ingest.run import ingest as run
     from components.ingest.settings import IngestSettings
 
     done = run(source, part, IngestSettings.model_validate(settings), passages.path)
     passages.metadata.update(count=done.count, digest=done.digest, skipped_files=len(done.skipped))
-    return NamedTuple("Ingested", [("count", int), ("digest", str)])(done.count, done.digest)
+    return namedtuple("Ingested", ["count", "digest"])(done.count, done.digest)

@@ -14,7 +14,7 @@ _TRAILER = re.compile(r"^(?:Signed-off-by|Co-authored-by|Change-Id|Reviewed-by)\
 class Change(NamedTuple):
     """A file's history: commits that touched it, last time (epoch seconds) and last commit."""
 
-    count: int
+    touched: int
     at: int
     commit: str
 
@@ -38,7 +38,7 @@ def read_history(root: Path, max_commits: int) -> History:
         touched = [name for name in names.split("\n") if name]
         for name in touched:
             known = files.get(name)
-            files[name] = Change(1, int(at), sha) if known is None else known._replace(count=known.count + 1)
+            files[name] = Change(1, int(at), sha) if known is None else known._replace(touched=known.touched + 1)
         if len(commits) < max_commits and touched:
             commits.append(_record(sha, int(at), message, touched))
     return History(files, commits)

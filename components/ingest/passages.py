@@ -61,7 +61,7 @@ def table(cuts: list[Cut], files: dict[str, Change], times: dict[str, int], url:
             rows.append((
                 identity.hexdigest()[:16], record.path, record.name, record.kind, record.signature, piece.doc,
                 piece.body, text, cut.summary, record.start, record.end, change.commit, link, piece.n_tokens,
-                bool(cut.pieces[0].doc), change.count, change.at, split,
+                bool(cut.pieces[0].doc), change.touched, change.at, split,
             ))  # fmt: skip
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["changed_at"] = pd.to_datetime(frame["changed_at"], unit="s", utc=True).astype("datetime64[us, UTC]")

@@ -87,9 +87,8 @@ class _Reader:
         doc = documentation(node)
         if _overload(node) or (not doc and not self._worth(node)):
             return None
-        rest = node.body[1:] if _docstring(node) is not None else node.body
         kind = "method" if prefix else "function"
-        return self._record(node, prefix, kind, self.signature(node), doc, self._code(rest))
+        return self._record(node, prefix, kind, self.signature(node), doc, self._code(node))
 
     def klass(self, node: ast.ClassDef, prefix: str) -> Iterator[Record]:
         init = next((n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
@@ -126,10 +125,14 @@ class _Reader:
         lines = (node.end_lineno or node.lineno) - node.lineno + 1
         return not node.name.startswith("_") and lines >= self.min_lines
 
-    def _code(self, rest: list[ast.stmt]) -> str:
+    def _code(self, node: _Function) -> str:
+        """The function's statements, with the comments before them, without its docstring."""
+        rest = node.body[1:] if _docstring(node) is not None else node.body
         if not rest:
             return ""
         first, last = _first_line(rest[0]), rest[-1].end_lineno or rest[-1].lineno
+        while first > node.lineno + 1 and self.lines[first - 2].lstrip().startswith("#"):
+            first -= 1
         return self._dedent(first, last, rest[0].col_offset)
 
     def _members(self, node: ast.ClassDef) -> str:

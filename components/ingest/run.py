@@ -8,9 +8,10 @@ import os
 import sys
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from components.ingest.cutting import Cut, Task, cut_all, read_and_cut
 from components.ingest.files import SUFFIXES, select, source_root
@@ -32,7 +33,8 @@ _CHUNK = (
 )
 
 
-class Ingested(NamedTuple):
+@dataclass(frozen=True)
+class Ingested:
     """Number of passages, digest of their ids and commits, source bytes read, and what was skipped."""
 
     count: int

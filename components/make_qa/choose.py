@@ -34,17 +34,21 @@ def choose(
     groups: dict[str, list[Candidate]] = defaultdict(list)
     for candidate in found:
         groups[normal(candidate.asked.question)].append(candidate)
-    kept = []
+    kept, told = [], set()
     for group in groups.values():
         first = group[0]
-        gold = tuple(sorted(set(holders.get(normal(first.sentence), [])) | {c.passage for c in group}))
+        sentence = normal(first.sentence)
+        gold = tuple(sorted(set(holders.get(sentence, [])) | {c.passage for c in group}))
         if len({normal(c.sentence) for c in group}) > 1:
             dropped["ambiguous: different sentences ask the same"] += 1
         elif len(gold) > max_gold:
             dropped["ambiguous: sentence in too many passages"] += 1
         elif len({splits[i] for i in gold}) > 1:
             dropped["leak: sentence in more than one split"] += 1
+        elif sentence in told:
+            dropped["same sentence asked for elsewhere"] += 1
         else:
+            told.add(sentence)
             kept.append(Chosen(first, gold))
     kept = _per_passage(kept, per_passage, dropped)
     return _balance(kept, limit, dropped), dropped

@@ -4,6 +4,7 @@ import hashlib
 import re
 
 _VERBS = """
+    address bump deprecate enhance improve introduce refactor repair revert speed
     accept access accumulate activate adapt add adjust aggregate align allocate allow answer append apply
     approximate assert assign attach attempt average batch begin bind block broadcast build cache calculate call
     cancel cast change check choose classify clean clear clip clone close collate collect combine compare compile

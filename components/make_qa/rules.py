@@ -25,7 +25,10 @@ _USE = re.compile(r"(?:You can use|You may use|Use|Call|Pass) .{2,80}? (?:to|in 
 _USEFUL = re.compile(
     r".*\b(?:can be used to|is used to|used to|useful to|helps to|allows to|allows you to) (?P<goal>[a-z]+ .{8,})"
 )
-_THIS = re.compile(r"This (?P<what>[\w ]{0,40}?)\b(?P<verb>is|will|can|[a-z]+s) (?P<rest>.{8,})")
+_THIS = re.compile(
+    r"This (?:(?:[\w-]+ )?(?:class|method|function|module|decorator|pipeline|object|helper|mixin|callback|processor) )?"
+    r"(?P<verb>is|will|can|[a-z]+s) (?P<rest>.{8,})"
+)
 _NOUN = {"class": "class", "function": "function", "method": "method", "section": "section"}
 _VAGUE = re.compile(
     r"(?:this|it|they|that|these|those|see|same|note|todo|wrapper|copied|here|there|args|example|examples|we|at|for|in|on|"
@@ -73,6 +76,7 @@ def _finish(asked: Asked, place: Place) -> Asked | None:
     known = len(content_words(question))
     if known < 6 and place.around and place.around not in question.lower():
         question = f"{question[:-1]} in {place.around}?"
+        known += len(content_words(place.around))
     if (
         known < 3
         or len(question) > 240
@@ -135,7 +139,7 @@ def _why_not(main: str) -> Asked | None:
     if re.search(r"[#;]| - |\bwe're\b", main) or len(main.split()) > 24:
         return None
     if verb := base_form(head):
-        return Asked("why", f"Why would I {verb} {rest}") if len(rest) > 8 else None
+        return Asked("why", f"Why would I {verb} {rest}") if len(rest) > 5 else None
     if match := re.match(
         r"[Ww]e (?:also |only |now |then |first )?(?P<rest>(?:need|have|must|cannot|can|should|will|\w+) .{8,})", main
     ):
@@ -230,13 +234,7 @@ def _this(text: str, place: Place) -> Asked | None:
     if match is None:
         return None
     verb, rest = match["verb"], trim(match["rest"])
-    known = verb in ("is", "will", "can") or base_form(verb)
-    what = match["what"].split()
-    if (
-        not rest
-        or not known
-        or (what and what[-1] not in ("class", "method", "function", "module", "decorator", "pipeline"))
-    ):
+    if not rest or not (verb in ("is", "will", "can") or base_form(verb)):
         return None
     if re.match(r"(?:necessary|useful|needed|required|the default|called|only|because|not)\b", rest):
         return None

@@ -2,8 +2,9 @@
 
 import logging
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from components.ingest.prose import squeeze
 from components.make_qa.candidates import Row, candidates, holders, read_docs, rows_of
@@ -24,7 +25,8 @@ log = logging.getLogger(__name__)
 _NEEDED = ("passage_id", "path", "name", "kind", "signature", "doc", "body", "text", "summary", "changed_at", "split")
 
 
-class Made(NamedTuple):
+@dataclass(frozen=True)
+class Made:
     """Number of questions, by category among the rule-made ones, and of what was dropped, by reason."""
 
     count: int
@@ -163,7 +165,7 @@ def _votes(source: _Source, made: list[tuple[Any, ...]], dropped: Counter[str]) 
     ids, names = {p: i for i, p in enumerate(source.ids)}, names_of(source.rows)
     rows = []
     for vote in votes.itertuples(index=False):
-        question = squeeze(vote.question)
+        question = squeeze(str(vote.question))
         gold = gold_of(vote, ids, names)
         if not gold:
             dropped["vote that names no passage"] += 1

@@ -78,7 +78,7 @@ def question_columns(questions: "pd.DataFrame", passages: "pd.DataFrame") -> "pd
         {
             "row_id": questions["question_id"].astype(str),
             "id_repeats": questions.groupby("question_id", dropna=False).cumcount(),
-            "words": same.str.split().str.len(),
+            "words": [len(text.split()) for text in same],
             "question_repeats": question.groupby([same, questions["origin"]]).cumcount(),
             "splits": questions["split"].groupby(same).transform("nunique"),
             "gold_found": [bool(f) for f in found],

@@ -20,8 +20,8 @@ def quarantine(table: str, rows: "pd.DataFrame", text: str, outcomes: Sequence[O
     for outcome in outcomes:
         for number in outcome.failed:
             reasons[number].append(f"{outcome.rule.name}: {outcome.rule.reason}")
-    ids, texts = rows.iloc[:, rows.columns.get_loc(f"{table.rstrip('s')}_id")], rows[text]
-    found = [(table, n, str(ids.iloc[n]), reasons[n], str(texts.iloc[n])[:300]) for n in sorted(reasons)]
+    ids, texts = rows[f"{table.removesuffix('s')}_id"].tolist(), rows[text].tolist()
+    found = [(table, n, str(ids[n]), reasons[n], str(texts[n])[:300]) for n in sorted(reasons)]
     return pd.DataFrame(found, columns=["table", "row_number", "row_id", "reasons", "excerpt"])
 
 

@@ -52,8 +52,8 @@ def _examples(bad: "pd.DataFrame", limit: int) -> list[dict[str, Any]]:
     key = bad["reasons"].map(lambda reasons: reasons[0] if len(reasons) else "")
     order = bad.assign(turn=bad.groupby([bad["table"], key]).cumcount()).sort_values("turn", kind="stable")
     return [
-        {"table": r.table, "row": r.row_id, "reasons": "; ".join(r.reasons), "excerpt": r.excerpt[:160]}
-        for r in order.head(limit).itertuples()
+        {"table": r["table"], "row": r["row_id"], "reasons": "; ".join(r["reasons"]), "excerpt": r["excerpt"][:160]}
+        for r in order.head(limit).to_dict("records")
     ]
 
 
@@ -64,7 +64,7 @@ def _lengths(passages: "pd.DataFrame", questions: "pd.DataFrame") -> Any:
     left, right = figure.subplots(1, 2)
     left.hist(passages["n_tokens"], bins=32)
     left.set(title="Passages", xlabel="wordpieces", ylabel="passages")
-    right.hist(questions["question"].str.split().str.len(), bins=24)
+    right.hist([len(str(q).split()) for q in questions["question"]], bins=24)
     right.set(title="Questions", xlabel="words", ylabel="questions")
     return figure
 

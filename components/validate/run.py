@@ -73,7 +73,7 @@ def check(passages: "pd.DataFrame", questions: "pd.DataFrame", settings: Validat
     bad.append(quarantine("questions", questions, "question", outcomes["questions"]))
     asked = questions.drop(index=questions.index[bad[1]["row_number"]]).reset_index(drop=True)
     known = set(clean["passage_id"])
-    asked = asked.assign(gold=[[g for g in gold if g in known] for gold in asked["gold"]])
+    asked = asked.assign(gold=asked["gold"].map(lambda gold: [g for g in gold if g in known]))
     outcomes["balance"] = examiner.examine("balance", balance(asked), balance_rules(settings))
     counts = {"passages": (len(passages), len(clean)), "questions": (len(questions), len(asked))}
     verdict = judge(counts, outcomes["balance"], settings)

@@ -100,7 +100,7 @@ class Examiner:
     def __init__(self) -> None:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read once, when the library is imported
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of modules that it imports
+            warnings.simplefilter("ignore")  # of the modules that it imports
             import great_expectations as gx
         logging.getLogger("great_expectations").setLevel(logging.WARNING)
         self._gx = gx
