@@ -10,6 +10,9 @@ from serving.retrieval.ranker import FEATURES, QUERY_FEATURES, Ranker
 _PRIOR = {"dense": 1.5, "bm25": 0.5, "dense_reciprocal_rank": 0.5, "bm25_reciprocal_rank": 0.5}
 """Weights of standardised features without any evidence: similarity first, words second, the rest silent."""
 
+_FLOOR = 0.7
+"""Below this share of the cosine that 99 of 100 validation questions reach, a question is about something else."""
+
 
 def fit_ranker(examples: Examples, l2: float) -> Ranker:
     """Softmax cross-entropy over each question's candidates, minimised by L-BFGS; one result for one input.
@@ -103,6 +106,8 @@ def fit_rules(
     margin = margins(scores, examples.found.features)
     correct = np.take_along_axis(examples.gold, scores.argmax(axis=1)[:, None], 1)[:, 0]
     weights, bias = fit_calibration(margin[~half], correct[~half])
-    plain = Calibration(weights, bias, 0.0)
-    threshold = choose_threshold(plain.confidence(margin[~half]), correct[~half], wrong_costs)
-    return ranker, Calibration(weights, bias, threshold), scores
+    nearest = examples.found.features[:, :, 0].max(axis=1)
+    floor = float(_FLOOR * np.quantile(nearest, 0.01))
+    confidence = Calibration(weights, bias, 0.0, floor).confidence(margin[~half], nearest[~half])
+    threshold = choose_threshold(confidence, correct[~half], wrong_costs)
+    return ranker, Calibration(weights, bias, threshold, floor), scores

@@ -37,24 +37,33 @@ def margins(scores: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Logistic ``weights`` [4] and ``bias`` over the `margins`; below ``threshold`` a retriever abstains."""
+    """Logistic ``weights`` [4] and ``bias`` over the `margins`; below ``threshold`` a retriever abstains.
+
+    Margins compare candidates with each other, so they cannot tell that all of them are far off: a question about
+    cooking may have one clear winner. Below ``floor``, a cosine that practically every fitted question exceeds with its
+    nearest passage, confidence therefore falls off with the eighth power of nearest / floor.
+    """
 
     weights: np.ndarray
     bias: float
     threshold: float
+    floor: float
 
-    def confidence(self, margin: np.ndarray) -> np.ndarray:
-        """Probability that the first source is right: float32 [q]."""
-        return np.asarray(1 / (1 + np.exp(-(margin @ self.weights + self.bias))), np.float32)
+    def confidence(self, margin: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+        """Probability that the first source is right: float32 [q]; ``nearest``: highest cosine of any passage [q]."""
+        inside = 1 / (1 + np.exp(-(margin @ self.weights + self.bias)))
+        return np.asarray(inside * np.clip(nearest / max(self.floor, 1e-6), 0, 1) ** 8, np.float32)
 
     def to_json(self) -> dict[str, Any]:
         """Plain numbers beside the feature names, for ranker.json."""
         weights = np.asarray(self.weights).tolist()
-        return {"features": list(FEATURES), "weights": weights, "bias": self.bias, "threshold": self.threshold}
+        numbers = {"bias": self.bias, "threshold": self.threshold, "floor": self.floor}
+        return {"features": list(FEATURES), "weights": weights, **numbers}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Calibration":
         """What `to_json` gave. Errors: ValueError if the features are others than this code computes."""
         if tuple(data["features"]) != FEATURES:
             raise ValueError(f"calibration features {data['features']}, expected {list(FEATURES)}")
-        return cls(np.asarray(data["weights"], np.float32), float(data["bias"]), float(data["threshold"]))
+        numbers = (float(data[name]) for name in ("bias", "threshold", "floor"))
+        return cls(np.asarray(data["weights"], np.float32), *numbers)

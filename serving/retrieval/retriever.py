@@ -121,7 +121,8 @@ class Retriever:
         dense, bm25 = self.index.dense(queries), self.index.bm25.scores(questions)
         found = candidates(dense, bm25)
         scores = self.ranker.score(found, self._static_scores()[found.rows])
-        return Found(dense, bm25, found, scores, self.calibration.confidence(margins(scores, found.features)))
+        confidence = self.calibration.confidence(margins(scores, found.features), dense.max(axis=1))
+        return Found(dense, bm25, found, scores, confidence)
 
     def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answer parsed instances: ``{answer, confidence, abstained, sources}`` each (see schema.OUTPUTS)."""
