@@ -24,11 +24,9 @@ def ingest(
         settings: Section `ingest` of the system's YAML (see IngestSettings).
         passages: Parquet, one row a passage, with path, lines, commit and link.
     """
-    from collections import namedtuple
-
     from components.ingest.run import ingest as run
     from components.ingest.settings import IngestSettings
 
     done = run(source, part, IngestSettings.model_validate(settings), passages.path)
     passages.metadata.update(count=done.count, digest=done.digest, skipped_files=len(done.skipped))
-    return namedtuple("Ingested", ["count", "digest"])(done.count, done.digest)
+    return done.count, done.digest

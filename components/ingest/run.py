@@ -18,6 +18,7 @@ from components.ingest.files import SUFFIXES, select, source_root
 from components.ingest.history import read_history
 from components.ingest.issues import read_issues
 from components.ingest.passages import table, unique
+from components.ingest.progress import track
 from components.ingest.records import Skipped
 from components.ingest.settings import TRANSFORMERS_URL, IngestSettings
 from components.ingest.window import Window
@@ -101,14 +102,14 @@ def _read_files(root: Path, paths: list[str], settings: IngestSettings) -> tuple
 
 def _run(tasks: list[Task], workers: int) -> list[tuple[list[Cut], list[Skipped], int]]:
     if workers == 1 or len(tasks) < 3:
-        return [read_and_cut(task) for task in tasks]
+        return [read_and_cut(task) for task in track(tasks, len(tasks), "Reading")]
     # Forked workers start in milliseconds; spawned ones would import the pipeline engine's launcher again. They only
     # parse text, so no lock that another thread may hold is ever taken.
     context = multiprocessing.get_context("fork" if sys.platform.startswith("linux") else "spawn")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         with ProcessPoolExecutor(min(workers, len(tasks)), context, _one_thread) as pool:
-            return list(pool.map(read_and_cut, tasks))
+            return list(track(pool.map(read_and_cut, tasks), len(tasks), "Reading"))
 
 
 def _one_thread() -> None:

@@ -15,7 +15,7 @@ COLUMNS = (
 
 
 class Chosen(NamedTuple):
-    """A candidate that stays, with the indices of every passage that holds its sentence."""
+    """A candidate that stays, with the indices of every passage that holds its sentence, its own first."""
 
     candidate: Candidate
     gold: tuple[int, ...]
@@ -38,7 +38,8 @@ def choose(
     for group in groups.values():
         first = group[0]
         sentence = normal(first.sentence)
-        gold = tuple(sorted(set(holders.get(sentence, [])) | {c.passage for c in group}))
+        others = set(holders.get(sentence, [])) | {c.passage for c in group}
+        gold = (first.passage, *sorted(others - {first.passage}))
         if len({normal(c.sentence) for c in group}) > 1:
             dropped["ambiguous: different sentences ask the same"] += 1
         elif len(gold) > max_gold:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
+from components.ingest.progress import track
 from components.ingest.prose import squeeze
 from components.make_qa.candidates import Row
 from components.make_qa.rules import names_itself
@@ -85,7 +86,7 @@ def write_questions(
             return None
 
     with endpoint.client, ThreadPoolExecutor(settings.generator_workers) as pool:
-        written = [w for w in pool.map(one, wanted) if w is not None]
+        written = [w for w in track(pool.map(one, wanted), len(wanted), "Asking the generator") if w is not None]
     if wanted and len(failures) == len(wanted):
         raise SluiceError(
             f"the generator at {endpoint.url} answered none of {len(wanted)} requests ({failures[0]}); "

@@ -16,7 +16,7 @@ class QASettings(Settings):
     """
 
     per_passage: int = Field(3, ge=1)
-    max_questions: int = Field(6000, ge=1)
+    max_questions: int = Field(12_000, ge=1)
     max_gold: int = Field(4, ge=1)
     personas: bool = True
     feedback: bool = True

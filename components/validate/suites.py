@@ -99,10 +99,10 @@ class Examiner:
 
     def __init__(self) -> None:
         os.environ["GX_ANALYTICS_ENABLED"] = "false"  # read once, when the library is imported
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)  # it tells hundreds of lines on import
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the modules that it imports
             import great_expectations as gx
-        logging.getLogger("great_expectations").setLevel(logging.WARNING)
         self._gx = gx
         self._context = gx.get_context(mode="ephemeral")
         self._context.variables.progress_bars = {"globally": False, "metric_calculations": False}
