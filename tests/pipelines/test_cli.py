@@ -32,8 +32,8 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         (("run", "codebas"), "no system 'codebas'; there is codebase"),
         (("run", "codebase", "--source", "/no/such"), "--source /no/such: no such directory"),
         (("ask", "why?"), "start what was promoted with `sluice serve`"),
-        (("status",), "start what was promoted with `sluice serve`"),
-        (("rollback",), "start what was promoted with `sluice serve`"),
+        (("status",), "`sluice serve`"),
+        (("rollback",), "`sluice serve`"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_no_traceback(
