@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,17 +60,21 @@ def surroundings(row: Row) -> str:
     return f"the {words(stem.replace('__init__', ''))} module"
 
 
-def holders(rows: list[Row], docs: list[Doc]) -> dict[str, list[int]]:
-    """For every sentence, in normal form, the passages that hold it."""
-    found: dict[str, list[int]] = defaultdict(list)
-    for index, (row, doc) in enumerate(zip(rows, docs, strict=True)):
-        texts = {normal(s) for s in doc.sentences}
-        texts.update(normal(s) for s in sentences(doc.returned)[:1])
-        texts.update(normal(s) for s in comments(row.body))
-        texts.update(normal(asked_from) for entry in doc.entries for asked_from in sentences(entry.text)[:1])
-        for text in texts:
-            found[text].append(index)
-    return found
+class Holders:
+    """Finds the passages that hold a sentence, word for word, wherever in their text: copies answer a question too."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._texts = [f" {normal(text)} " for text in texts]
+        self._with: dict[str, list[int]] = defaultdict(list)
+        for index, text in enumerate(self._texts):
+            for word in set(text.split()):
+                self._with[word].append(index)
+
+    def find(self, sentence: str) -> list[int]:
+        """Indices of the passages, in order; the sentence's rarest word narrows the search."""
+        wanted = normal(sentence)
+        rarest: list[int] = min((self._with.get(word, []) for word in wanted.split()), key=len, default=[])
+        return [index for index in rarest if f" {wanted} " in self._texts[index]]
 
 
 def comments(body: str) -> list[str]:

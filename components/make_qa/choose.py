@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from components.make_qa.candidates import Candidate
+from components.make_qa.candidates import Candidate, Holders
 from components.make_qa.english import normal
 
 COLUMNS = (
@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    found: Sequence[Candidate], holders: dict[str, list[int]], splits: Sequence[str], per_passage: int, max_gold: int,
+    found: Sequence[Candidate], holders: Holders, splits: Sequence[str], per_passage: int, max_gold: int,
     limit: int,
 ) -> tuple[list[Chosen], Counter[str]]:  # fmt: skip
     """Questions that have exactly one truth and lie in exactly one split, and how many fell for which reason.
@@ -38,7 +38,7 @@ def choose(
     for group in groups.values():
         first = group[0]
         sentence = normal(first.sentence)
-        others = set(holders.get(sentence, [])) | {c.passage for c in group}
+        others = set(holders.find(sentence)) | {c.passage for c in group}
         gold = (first.passage, *sorted(others - {first.passage}))
         if len({normal(c.sentence) for c in group}) > 1:
             dropped["ambiguous: different sentences ask the same"] += 1

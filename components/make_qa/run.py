@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.ingest.prose import squeeze
-from components.make_qa.candidates import Row, candidates, holders, read_docs, rows_of
+from components.make_qa.candidates import Holders, Row, candidates, read_docs, rows_of
 from components.make_qa.changes import category_of
 from components.make_qa.choose import COLUMNS, choose, identity, row
 from components.make_qa.docs import Doc
@@ -99,7 +99,7 @@ def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list
     found = [c for c in found if normal(c.asked.question) not in hidden]
     chosen, why = choose(
         found,
-        holders(source.rows, source.docs),
+        Holders(source.texts),
         source.splits,
         settings.per_passage,
         settings.max_gold,
@@ -109,7 +109,7 @@ def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list
     rows = []
     for candidate, gold in chosen:
         place, sentence = source.rows[candidate.passage], squeeze(candidate.sentence)
-        if not all(sentence in squeeze(source.texts[i]) for i in gold):
+        if sentence not in squeeze(source.texts[candidate.passage]):
             dropped["answer not word for word in its passage"] += 1
             continue
         rows.append(
