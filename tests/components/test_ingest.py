@@ -221,11 +221,11 @@ def test_the_component_hands_over_count_and_digest(tmp_path: Path) -> None:
     from components.ingest.component import ingest as component
 
     passages = Dataset(uri=str(tmp_path / "p.parquet"))
-    done = component.python_func(
+    count, digest = component.python_func(
         source=str(tree(tmp_path / "s", a_py=MODULE)),
         source_digest="",
         part="all",
         settings={"max_tokens": 256.0},
         passages=passages,
     )
-    assert done.count == 3 == len(pd.read_parquet(passages.path)) and passages.metadata["digest"] == done.digest
+    assert count == 3 == len(pd.read_parquet(passages.path)) and passages.metadata["digest"] == digest
