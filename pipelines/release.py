@@ -42,13 +42,13 @@ def release(
     study = named(create_study(base=encoder, settings=settings["tune"], **rows), "Create study", "tune")
     with dsl.ParallelFor(study_workers(), name="tune") as worker:
         trials = named(
-            search(study=study.output, worker=worker, base=encoder, settings=settings["tune"], **rows),
+            search(study=study.outputs["study"], worker=worker, base=encoder, settings=settings["tune"], **rows),
             "Search hyperparameters",
             "tune",
             threads=1,
         )
     best = named(
-        best_trial(study=study.output, done=dsl.Collected(trials.output), settings=settings["tune"]),
+        best_trial(study=study.outputs["study"], done=dsl.Collected(trials.output), settings=settings["tune"]),
         "Best trial",
         "tune",
     )
