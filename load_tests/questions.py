@@ -15,8 +15,8 @@ def read_questions(source: Path | str | None) -> list[dict[str, Any]]:
     """Read questions as dicts with question, question_id, persona, gold_paths (may be empty).
 
     ``source`` is a YAML or JSON list, JSON lines, or parquet; of a questions table (columns split, path, persona) only
-    the persona set is taken, where it has one, and ``path`` counts as the gold path. None reads the project's own,
-    which are unlabelled.
+    the persona set is taken, where it has one, and ``path`` counts as the gold path; so does the path in ``gold``
+    entries like ``path::name``. None reads the project's own, which are unlabelled.
     """
     path = Path(source) if source else OWN
     if not path.is_file():
@@ -55,7 +55,11 @@ def _row(number: int, row: dict[str, Any]) -> dict[str, Any]:
         raise SluiceError(f"question {number}: no text under 'question' in {sorted(row)}")
     gold = row.get("gold_paths")
     if gold is None:
-        gold = [row["path"]] if row.get("path") else []
+        gold = (
+            [row["path"]]
+            if row.get("path")
+            else [str(g).partition("#")[0].partition("::")[0] for g in row.get("gold", ())]
+        )
     return {
         "question_id": str(row.get("question_id") or f"q{number}"),
         "question": question,

@@ -67,17 +67,13 @@ def run_targets(
     samples, plan, log = out / "samples.csv", out / "plan.json", out / "locust.log"
     samples.unlink(missing_ok=True)
     Plan(model, list(targets), questions, str(samples.resolve()), timeout_s, seconds).write(plan)
-    users = sum(target.users for target in targets)
-    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", str(users)]
-    command += ["--spawn-rate", str(users), "--run-time", f"{math.ceil(seconds)}s", "--only-summary"]
-    command += ["--stop-timeout", f"{math.ceil(timeout_s)}s", "--exit-code-on-error", "0", "--loglevel", "WARNING"]
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, PLAN_VARIABLE: str(plan.resolve()), "PYTHONPATH": path}
     with tempfile.TemporaryDirectory() as quiet, log.open("w") as stream:
         # An empty directory of its own, or Locust would read a locust.conf that lies about here.
         process = subprocess.Popen(
-            command,
+            _command(targets, seconds, timeout_s),
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -89,6 +85,21 @@ def run_targets(
     if code != 0:
         raise SluiceError(f"Locust stopped with status {code}; its log {log} ends: {log.read_text()[-600:].strip()}")
     return read_samples(samples)
+
+
+def _command(targets: Sequence[Target], seconds: float, timeout_s: float) -> list[str]:
+    users = str(sum(target.users for target in targets))
+    command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", users]
+    command += ["--spawn-rate", users, "--run-time", f"{math.ceil(seconds)}s", "--only-summary"]
+    return [
+        *command,
+        "--stop-timeout",
+        f"{math.ceil(timeout_s)}s",
+        "--exit-code-on-error",
+        "0",
+        "--loglevel",
+        "WARNING",
+    ]
 
 
 def _watch(process: "subprocess.Popen[bytes]", limit: float, tick: Tick | None) -> int:

@@ -46,6 +46,7 @@ class Observed:
     ``generation`` counts changes of the spec, ``seen`` the last of them that the controller acted on. ``percent`` is
     canaryTrafficPercent: while the field is there, a rollout is under way (0: it is being rolled back). ``history``
     holds the releases rolled out before this one, newest first; ``restored``: this release came back by a rollback.
+    ``routed``: every revision that has traffic answers.
     """
 
     generation: int
@@ -61,6 +62,7 @@ class Observed:
     shares: tuple[Share, ...]
     url: str
     failure: str
+    routed: bool
 
     @property
     def settled(self) -> bool:
@@ -93,6 +95,7 @@ def observe(live: Object) -> Observed:
         shares=tuple(_share(entry) for entry in part.get("traffic") or []),
         url=status.get("url", ""),
         failure=_failure(status),
+        routed=all(c["status"] == "True" for c in status.get("conditions", []) if c["type"] == "RoutesReady"),
     )
 
 

@@ -1,5 +1,6 @@
 """From a bundle on disk to a finished rollout with its verdicts, report and registry entries; knows nothing of KFP."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from components.rollout.objects import observe
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
 from serving.errors import SluiceError
-from serving.files import digest, home
+from serving.files import atomic_dir, atomic_file, digest, home
 from serving.verdict import Verdict, write_verdicts
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def release(
 
     Args:
         system: name of the InferenceService, and of the model in its routes.
-        bundle: the bundle's directory, for its digest and the gold passages' paths.
+        bundle: the bundle's directory.
         uri: where the cluster finds it; "" means the directory itself (file://).
         version: the bundle's version in the registry.
         questions: questions.parquet; its persona rows are asked, with gold paths.
@@ -45,25 +46,28 @@ def release(
     """
     from components.rollout.cluster import Cluster
 
-    if not (bundle / "bundle.json").is_file():
-        raise SluiceError(f"{bundle}: no bundle.json; expected a bundle as the step 'pack' writes it")
-    content = digest(bundle)
+    content = _digest(bundle)
     cluster = Cluster()
     try:
         live = cluster.find(system)
         now = observe(live) if live else None
         decision = decide(now, content, settings.steps)
-        if now and decision.move is Move.DONE and now.settled:
-            write_verdicts([Verdict("rollout", True, decision.reason, {"canary_percent": 100})], verdicts)
-            Page(f"Rollout of {system}, version {version}", decision.reason).write(report)
+        if now and decision.move is Move.DONE and now.settled and not now.failure:
+            _recall(system, content, decision.reason, verdicts, report)
             return True, decision.reason
         candidate = Candidate(system, content, uri if "://" in uri else bundle.resolve().as_uri(), version)
-        watch, asked = Watcher(), labelled(questions, bundle)
+        watch, asked = Watcher(), labelled(questions, settings.min_questions)
         outcome = carry_out(cluster, candidate, asked, settings, watch, lambda: _champion(system, version))
     finally:
         cluster.close()
     _keep(candidate, outcome, watch, settings.slo, verdicts, report)
     return outcome.promoted, outcome.reason
+
+
+def _digest(bundle: Path) -> str:
+    if not (bundle / "bundle.json").is_file():
+        raise SluiceError(f"{bundle}: no bundle.json; expected a bundle as the step 'pack' writes it")
+    return digest(bundle)
 
 
 @dataclass(frozen=True)
@@ -100,6 +104,22 @@ def carry_out(
     return rollout.run(candidate.content, candidate.version, candidate.uri)
 
 
+def _recall(system: str, content: str, reason: str, verdicts: Path, report: Path) -> None:
+    """Give the verdicts and the page of the rollout that brought this bundle to 100 %, where this machine has them."""
+    kept = _kept(system, content)
+    if (kept / "verdicts.json").is_file() and (kept / "report.html").is_file():
+        for name, target in (("verdicts.json", verdicts), ("report.html", report)):
+            with atomic_file(target) as scratch:
+                shutil.copyfile(kept / name, scratch)
+        return
+    write_verdicts([Verdict("rollout", True, reason, {"canary_percent": 100})], verdicts)
+    Page(f"Rollout of {system}", reason).write(report)
+
+
+def _kept(system: str, content: str) -> Path:
+    return home() / "rollout" / system / "kept" / content
+
+
 def _keep(candidate: Candidate, outcome: "Outcome", watch: Watcher, slo: str, verdicts: Path, report: Path) -> None:
     """Write what happened: verdicts, report, registry."""
     from components.register import registry
@@ -110,6 +130,10 @@ def _keep(candidate: Candidate, outcome: "Outcome", watch: Watcher, slo: str, ve
         outcome.others.append(Verdict("rollout", outcome.promoted, outcome.reason, {}))
     write_verdicts(outcome.verdicts, verdicts)
     write_report(report, candidate.system, candidate.version, outcome, watch, read_slo(slo).slo)
+    if outcome.promoted and outcome.changed:
+        with atomic_dir(_kept(candidate.system, candidate.content)) as scratch:
+            shutil.copyfile(verdicts, scratch / "verdicts.json")
+            shutil.copyfile(report, scratch / "report.html")
     if outcome.changed and registry.exists():
         registry.record(candidate.system, candidate.version, outcome.verdicts)
 
@@ -121,37 +145,30 @@ def _champion(system: str, version: str) -> None:
         registry.promote(system, version)
 
 
-def labelled(questions: Path, bundle: Path) -> list[dict[str, Any]]:
-    """The persona questions as the load test asks them, with the paths of their gold passages in the bundle's index.
+def labelled(questions: Path, least: int = 8, most: int = 90) -> list[dict[str, Any]]:
+    """The persona questions as the load test asks them, each with the paths that answer it.
 
-    Without persona rows (a source of one's own), the test rows stand in, and without those all of them.
+    The paths come from the questions, never from the bundle: an index that names wrong files must not mark itself.
+    Where there are fewer than ``least`` persona questions (a source of one's own), test questions join them. At most
+    ``most`` are asked, always the same ones: stable and canary must answer the same questions to be compared.
     """
     import pandas as pd
 
+    from components.make_qa.personas import load_personas
+
     table = pd.read_parquet(questions)
+    places = {p.question: {g.partition("#")[0].partition("::")[0] for g in p.gold} for p in load_personas()}
+    asked: list[dict[str, Any]] = []
     for split in ("persona", "test"):
-        if (table["split"] == split).any():
-            table = table[table["split"] == split]
+        rows = table[table["split"] == split].sort_values("question_id")
+        rows = rows.sample(min(len(rows), most - len(asked)), random_state=0)
+        for row in rows.to_dict("records"):
+            text, persona = str(row["question"]), str(row.get("persona") or "")
+            gold = {str(row["path"])} | (places.get(text, set()) if persona else set())
+            one = {"question_id": str(row["question_id"]), "question": text, "persona": persona}
+            asked.append({**one, "gold_paths": sorted(gold)})
+        if len(asked) >= least:
             break
-    if not len(table):
-        raise SluiceError(
-            f"{questions}: no questions in it, so no load test and no canary analysis; see components/make_qa"
-        )
-    index = bundle / "index" / "passages.parquet"
-    paths: dict[str, str] = {}
-    if index.is_file():
-        passages = pd.read_parquet(index, columns=["passage_id", "path"])
-        paths = dict(zip(passages["passage_id"], passages["path"], strict=True))
-    rows = []
-    for row in table.to_dict("records"):
-        gold = {paths[g] for g in row["gold"] if g in paths} or ({row["path"]} if row.get("path") else set())
-        known = gold if not paths else gold & set(paths.values())
-        rows.append(
-            {
-                "question_id": str(row["question_id"]),
-                "question": str(row["question"]),
-                "persona": str(row.get("persona") or ""),
-                "gold_paths": sorted(known),
-            }
-        )
-    return rows
+    if not asked:
+        raise SluiceError(f"{questions}: no persona and no test questions, so nothing to ask; see components/make_qa")
+    return asked

@@ -10,7 +10,7 @@ from components.rollout.decide import Decision, Move, decide
 from components.rollout.manifests import Manifests
 from components.rollout.objects import Observed, Release, first, observe, with_canary, with_percent
 from components.rollout.settings import RolloutSettings
-from components.rollout.undo import take_back
+from components.rollout.undo import NotRestored, take_back
 from components.rollout.watcher import Watcher
 from components.rollout.window import Load, Window, alone, own_load, through_split
 from serving.errors import SluiceError
@@ -49,6 +49,7 @@ class Rollout:
         self.system, self.manifests, self.cluster = system, manifests, cluster
         self.load, self.watch, self.champion = load, watch, champion
         self.settings: RolloutSettings = load.settings
+        self.steps = self.settings.steps
         self.outcome = Outcome(False, "")
         self.known: Observed | None = None  # as we left it; None until this release is there
 
@@ -74,7 +75,13 @@ class Rollout:
             if decision.move is Move.REFUSE:
                 return self._end(False, decision.reason)
             self.watch.say(f"{decision.move.value}: {decision.reason}", 0)
-            take_back(self.cluster, self.system, now, self.settings, self.watch)
+            try:
+                take_back(self.cluster, self.system, now, self.settings, self.watch)
+            except NotRestored as error:
+                # What it came back to starts no more (its files are gone, the server is newer): a new release is the
+                # way out, at 0 % until it is ready, since the revision before the restored one is a bad one.
+                live_now = observe(self.cluster.get(self.system))
+                return self._forward(live_now, Decision(Move.START, str(error)), bundle, version, uri)
             if now.release.bundle == bundle and decision.move is Move.UNDO:
                 return self._end(False, f"rolled back: {decision.reason}; finished that")
         return self._end(False, "the InferenceService keeps changing; see `sluice status`")
@@ -117,11 +124,25 @@ class Rollout:
         return observe(self.cluster.create(first(self.manifests.service, release)))
 
     def _start(self, now: Observed, bundle: str, version: str, uri: str) -> Observed:
-        release, percent = self._release(bundle, version, uri), self.settings.steps[0]
+        release = self._release(bundle, version, uri)
+        if why := self._down(now):
+            self.watch.say(f"stable does not answer ({why}): nobody to compare with, so straight to 100 %")
+            self.steps = (100,)
+        percent = 0 if now.percent == 0 else self.steps[0]
         manifest = self.manifests.service
         started = self.cluster.change(now, self.system, lambda live: with_canary(live, manifest, release, percent))
         self.watch.say(f"canary of version {version} asked for at {percent} %")
         return started
+
+    def _down(self, now: Observed) -> str:
+        """Why stable does not answer and does not come back by itself (after a restart it takes seconds); or ""."""
+        began = time.monotonic()
+        while not now.routed:
+            if time.monotonic() - began > (self.settings.settle_s if now.failure else self.settings.ready_s):
+                return now.failure or "no reason given"
+            time.sleep(0.5)
+            now = observe(self.cluster.get(self.system))
+        return ""
 
     def _release(self, bundle: str, version: str, uri: str) -> Release:
         runtime = self.cluster.ensure_runtime(self.manifests.runtime)
@@ -146,7 +167,7 @@ class Rollout:
         return seen
 
     def _steps(self, now: Observed) -> None:
-        steps = [step for step in self.settings.steps if step >= (now.percent or 0)]
+        steps = [step for step in self.steps if step >= (now.percent or 0)]
         for number, step in enumerate(steps):
             if now.percent != step:
                 self.known = self.cluster.change(now, self.system, partial(with_percent, percent=step))

@@ -9,12 +9,16 @@ from components.rollout.watcher import Watcher
 from serving.errors import SluiceError
 
 
+class NotRestored(SluiceError):
+    """The old release does not get ready."""
+
+
 def take_back(cluster: Cluster, system: str, now: Observed, settings: RolloutSettings, watch: Watcher) -> Observed:
     """Finish a rollback from wherever it stands; returns the object after it.
 
     1. canaryTrafficPercent 0: from here on stable answers everything. 2. The old storageUri, still at 0: a new revision
     of the old release starts. 3. Once it is ready the field goes, and it takes over. Taking the field away before would
-    promote the bad revision. Raises SluiceError when the old release does not get ready; stable then keeps all traffic,
+    promote the bad revision. Raises NotRestored when the old release does not get ready; stable then keeps all traffic,
     and the next run goes on here.
     """
     if now.percent != 0:
@@ -30,7 +34,7 @@ def take_back(cluster: Cluster, system: str, now: Observed, settings: RolloutSet
     seen = cluster.wait(now, system, lambda o: o.settled, settings.ready_s)
     if not seen.settled:
         why = seen.failure or f"not ready within {settings.ready_s:.0f} s"
-        raise SluiceError(
+        raise NotRestored(
             f"the restored release of {system!r} does not start: {why}; stable keeps all traffic at 0 % canary"
         )
     now = cluster.change(now, system, lambda live: with_percent(live, None))

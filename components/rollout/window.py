@@ -55,7 +55,7 @@ class Load:
     def run(self, name: str, targets: list[Target], watch: Watcher) -> "pd.DataFrame":
         """Put the targets under load for one window."""
         seconds = self.settings.window_s
-        place = self.out / name.replace(" ", "-")
+        place = self.out / name.replace(" %", "").replace(" ", "-")
         with watch.bar(name, seconds) as tick:
             return run_targets(
                 targets, self.model, list(self.questions), seconds, place, self.test.load.timeout_s, tick

@@ -6,6 +6,7 @@ import pytest
 from components.rollout.drill import faults
 from components.rollout.drill.scenes import Result
 from components.rollout.manifests import read_manifests
+from components.rollout.release import labelled
 from serving.errors import SluiceError
 from serving.files import digest
 from serving.load import load
@@ -57,3 +58,10 @@ def test_a_scene_is_judged_by_what_users_noticed(changed, fault):
         "requests": 200, "failed_stable": 0, "failed_canary": 0,
     }  # fmt: skip
     assert Result(**{**good, **changed}).fault == fault
+
+
+def test_too_few_persona_questions_are_joined_by_test_questions(tiny_data):
+    asked = labelled(tiny_data / "questions.parquet")
+    assert len({q["question_id"] for q in asked}) > 8
+    assert all(q["gold_paths"] for q in asked)
+    assert [q["question_id"] for q in labelled(tiny_data / "questions.parquet", least=1)] == ["p0"]

@@ -89,7 +89,9 @@ def test_a_release_goes_up_a_worse_one_comes_back_and_a_person_can_undo(desk):
 
     promoted, reason = desk.roll_out(first, "1")
     assert promoted, reason
+    kept = read_verdicts(desk.place / "verdicts")
     assert desk.roll_out(first, "1") == (True, status_reason("1"))
+    assert read_verdicts(desk.place / "verdicts") == kept, "a rerun keeps the verdicts that brought it there"
 
     promoted, reason = desk.roll_out(wrong, "2")
     assert not promoted
