@@ -1,1 +1,1 @@
-"""The encoder every run starts from: fetched once, written as one plain directory, loaded by the same code everywhere."""
+"""The encoder every run starts from: fetched once, one plain directory, loaded by the same code everywhere."""

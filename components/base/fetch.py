@@ -78,9 +78,7 @@ def _source(base_model: str) -> str:
         return str(minilm_directory())
     looks_like_a_path = base_model.startswith((".", "/", "~")) or base_model.count("/") > 1 or not base_model
     if looks_like_a_path and not (Path(base_model).expanduser() / "config.json").is_file():
-        raise SluiceError(
-            f"base model '{base_model}': no such directory with a config.json; name another or use minilm"
-        )
+        raise SluiceError(f"base model '{base_model}': no such directory with a config.json; try minilm")
     return str(Path(base_model).expanduser()) if Path(base_model).expanduser().is_dir() else base_model
 
 
@@ -118,7 +116,7 @@ def _extra(source: str, name: str) -> Any:
 
 
 def _pooling(source: str, base_model: str) -> Any:
-    """ "mean" or "cls", read from the side files of sentence-transformers; mean where there are none."""
+    """Pooling "mean" or "cls", read from the side files of sentence-transformers; mean where there are none."""
     beyond = [m["type"].rsplit(".", 1)[-1] for m in _extra(source, "modules.json") or []]
     if extra := set(beyond) - {"Transformer", "Pooling", "Normalize"}:
         raise SluiceError(f"base model {base_model}: its layers {sorted(extra)} after pooling are not supported")

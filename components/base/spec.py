@@ -15,7 +15,7 @@ class Spec(BaseModel):
     """How an encoder is to be used.
 
     ``base_model`` is the id it came from, ``pooling`` and ``normalize`` turn token vectors into an embedding of ``dim``
-    floats, ``max_tokens`` is the window in tokens, and ``adapter`` names the LoRA that was merged in (None before that).
+    floats, ``max_tokens`` is the window in tokens, and ``adapter`` names the LoRA that was merged in (or None).
     """
 
     model_config = ConfigDict(frozen=True)

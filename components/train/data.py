@@ -65,9 +65,7 @@ def corpus(passages: pd.DataFrame, questions: pd.DataFrame, split: str, encoder:
     asked = questions[questions.split == split]
     asked = asked[[bool(len(gold)) and gold[0] in row for gold in asked.gold]]
     if asked.empty:
-        raise SluiceError(
-            f"questions: none of split '{split}' has its gold passage in that split; see components/make_qa"
-        )
+        raise SluiceError(f"questions: none of split '{split}' has its gold passage there; see components/make_qa")
     same: dict[str, set[int]] = {}
     for question, gold in zip(asked.question, asked.gold, strict=True):
         same.setdefault(question, set()).update(row[g] for g in gold if g in row)
@@ -82,7 +80,7 @@ def corpus(passages: pd.DataFrame, questions: pd.DataFrame, split: str, encoder:
 
 
 def sample(full: Corpus, n_questions: int, n_passages: int, seed: int) -> Corpus:
-    """A smaller corpus: ``n_questions`` of the questions, their golds, and distractors up to ``n_passages`` (0: all)."""
+    """A smaller corpus: ``n_questions`` questions, their golds, and distractors up to ``n_passages`` (0: all)."""
     import numpy as np
 
     rng = np.random.default_rng(seed)

@@ -85,16 +85,22 @@ class Trainer:
         steps = [batches[at : at + each] for at in range(0, len(batches), each)]
         return steps[: s.max_steps or None]
 
-    def run(self, checkpoint: Checkpoint | None = None, on_eval: Callable[[int, Row], None] | None = None,
-            tick: Callable[[int, int, float], None] | None = None) -> Progress:  # fmt: skip
+    def run(
+        self,
+        checkpoint: Checkpoint | None = None,
+        on_eval: Callable[[int, Row], None] | None = None,
+        tick: Callable[[int, int, float], None] | None = None,
+        baseline: bool = True,
+    ) -> Progress:
         """Train to the end, resuming from ``checkpoint``; the best adapter by validation MRR is kept.
 
-        ``on_eval(number, scores)`` may raise to stop the run (pruning); ``tick(step, steps, loss)`` shows progress.
+        ``on_eval(number, scores)`` may raise to stop the run (pruning); ``tick(step, steps, loss)`` shows progress;
+        ``baseline`` also measures the encoder before the first step.
         """
         self.restore(checkpoint.load() if checkpoint else None)
         last = len(self.steps)
         marks = {round(last * part / self.settings.evaluations): part for part in range(self.settings.evaluations + 1)}
-        if self.at == 0:
+        if self.at == 0 and baseline:
             self.evaluate(on_eval, 0)
         while self.at < last:
             loss = self.step(self.at)
@@ -120,7 +126,7 @@ class Trainer:
             loss = self.loss(rows, np.random.default_rng([self.settings.seed, number, part]))
             if loss.requires_grad:
                 (loss / len(self.steps[number])).backward()
-            total += float(loss) / len(self.steps[number])
+            total += loss.item() / len(self.steps[number])
         self.world.add_gradients(self.parameters)
         torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         self.optimizer.step()

@@ -2,6 +2,8 @@
 
 import json
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +46,25 @@ def add_adapter(encoder: TorchEncoder, hyper: Hyperparameters, seed: int) -> lis
         target_modules=targets(encoder.model, hyper.target_modules),
     )
     encoder.model.set_attn_implementation("eager")  # backward of the fused kernel is 2x slower on CPUs at 128 tokens
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+    with _peft_on_transformers_5():
         encoder.model = get_peft_model(encoder.model, config)
     return [parameter for parameter in encoder.model.parameters() if parameter.requires_grad]
+
+
+def load_adapter(encoder: TorchEncoder, directory: Path | str) -> None:
+    """Wrap the encoder's model with a trained adapter, in evaluation mode."""
+    from peft import PeftModel
+
+    with _peft_on_transformers_5():
+        encoder.model = PeftModel.from_pretrained(encoder.model, str(directory)).eval()
+
+
+@contextmanager
+def _peft_on_transformers_5() -> Iterator[None]:
+    """Keep peft's use of a property that transformers 5 renamed from warning the user, who can do nothing about it."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        yield
 
 
 def training_mode(model: Any) -> None:

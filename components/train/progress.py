@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def progress(what: str, lines: int = 10) -> Iterator[Callable[[int, int, float], None]]:
-    """Yield ``tick(done, total, loss)``; shows a bar when stderr is a terminal or SLUICE_PROGRESS=1, else ``lines`` lines."""
+    """Yield ``tick(done, total, loss)``; a bar on a terminal or with SLUICE_PROGRESS=1, else ``lines`` lines."""
     if not (sys.stderr.isatty() or os.environ.get("SLUICE_PROGRESS") == "1"):
 
         def line(done: int, total: int, loss: float) -> None:

@@ -27,8 +27,8 @@ def train(
 ) -> dict[str, float]:
     """Train an adapter and write it (directory ``adapter``) with its page (``history``, HTML); returns the metrics.
 
-    In: passages and questions as parquet, a model directory, dicts for `Hyperparameters` and `TrainSettings`. A run that
-    was killed is resumed from its checkpoint. Metrics: ``mrr_<protocol>``, ``recall@1_<protocol>`` (0..1, best
+    In: passages and questions as parquet, a model directory, dicts for `Hyperparameters` and `TrainSettings`. A killed
+    run is resumed from its checkpoint. Metrics: ``mrr_<protocol>``, ``recall@1_<protocol>`` (0..1, best
     adapter), the same with ``_base`` for the untrained encoder, steps, loss. Raises `SluiceError` on bad input.
     """
     Hyperparameters.model_validate(hyperparameters)

@@ -10,7 +10,7 @@ import torch
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among ``size`` ranks; alone by default."""
+    """A process's place among ``size`` ranks; alone by default."""
 
     rank: int = 0
     size: int = 1

@@ -1,0 +1,21 @@
+"""Step "Merge"."""
+
+from kfp.dsl import Input, Metrics, Model, Output
+
+from components.step import step
+
+
+@step
+def merge(base: Input[Model], adapter: Input[Model], merged: Output[Model], metrics: Output[Metrics]) -> None:
+    """Merge the adapter into the base encoder and prove that the embeddings stay the same.
+
+    Args:
+        base: Model directory of the base encoder.
+        adapter: peft directory that was trained on it.
+        merged: Model directory, float32, same format as the base; sluice.json names the adapter.
+        metrics: Largest absolute difference of normalised embeddings (under 1e-4), and mean cosine to the base.
+    """
+    from components.merge.merge import merge as run
+
+    for name, value in run(base.path, adapter.path, merged.path).items():
+        metrics.log_metric(name, value)
