@@ -56,6 +56,11 @@ class Writer:
         self._client: Any = None
         self._failures, self._resting_until = 0, 0.0
 
+    @property
+    def on(self) -> bool:
+        """Whether there is a generator at all."""
+        return self._generator is not None
+
     @classmethod
     def from_environment(cls, outcomes: Outcomes) -> "Writer":
         """The generator that SLUICE_GENERATOR_URL, _MODEL, _KEY and _SECONDS name, or none."""

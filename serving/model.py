@@ -3,6 +3,7 @@
 Nothing here knows a task: instances and results are dicts whose fields the bundle's schemas describe.
 """
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -93,10 +94,9 @@ class ServedModel(kserve.Model):
         found = await self._queue().submit("predict", instances)
         # One id names one answer, so that feedback finds it: a request of several answers numbers them.
         ids = [call.request_id] if len(found) == 1 else [f"{call.request_id}-{at}" for at in range(len(found))]
-        results = []
-        for instance, result, request_id in zip(instances, found, ids, strict=True):
-            result = await self._writer.write(instance, result)
-            results.append({**result, "revision": self.revision, "request_id": request_id})
+        if self._writer.on:
+            found = await asyncio.gather(*map(self._writer.write, instances, found))
+        results = [{**r, "revision": self.revision, "request_id": i} for r, i in zip(found, ids, strict=True)]
         self._record(instances, results, call)
         return results
 

@@ -25,7 +25,7 @@ class Options:
     grpc_port: int = 8081
     variant: str | None = None
     threads: int = 1
-    max_batch: int = 32
+    max_batch: int = 8
     max_queue: int = 256
     drain: float = 0.5
     grace: int = 30
@@ -79,7 +79,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--variant", default="", help="variant of the bundle (default: the one it chose)")
     threads = os.environ.get("SLUICE_THREADS") or "1"  # as text: argparse then complains of a bad one like of a flag
     add("--threads", type=int, default=threads, help="threads of one model call (default SLUICE_THREADS, or 1)")
-    add("--max-batch", type=int, default=32, help="inputs in one model call (default %(default)s)")
+    # With as many inputs as clients in one batch everyone waits for everyone; from 8 on a CPU gains nothing more.
+    add("--max-batch", type=int, default=8, help="inputs in one model call (default %(default)s)")
     add("--max-queue", type=int, default=256, help="inputs that may wait; beyond, 429 (default %(default)s)")
     add("--max-in-flight", type=int, default=256, help="requests at once; beyond, 429 (default %(default)s)")
     add("--max-items", type=int, default=128, help="inputs in one request (default %(default)s)")

@@ -59,6 +59,7 @@ class Server:
         """From listening to the last answer. Errors: see `run`."""
         http = _uvicorn(self._gate, self.options)
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
+        serving.add_done_callback(lambda _: self.stop())
         try:
             await self._start_grpc()
             self._take_signals()
@@ -127,6 +128,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)
     except OSError as error:
         listener.close()
         raise SluiceError(

@@ -3,9 +3,12 @@ import json
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from serving.generate import FAILURES_BEFORE_REST, Generator, Writer, citations_wrong, cited
@@ -21,13 +24,16 @@ class Endpoint(BaseHTTPRequestHandler):
     """An OpenAI-compatible endpoint that says what the test tells it to."""
 
     says = ""
+    quotes = False
     status = 200
     asked: list[dict[str, Any]] = []
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.asked.append({"path": self.path, "key": self.headers["Authorization"], **body})
-        answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": self.says}}]}).encode()
+        source = body["messages"][1]["content"].split("[1] ")[1].split("\n", 1)[1]
+        says = " ".join(source.split())[:80] + " [1]." if self.quotes else self.says
+        answer = json.dumps({"choices": [{"message": {"role": "assistant", "content": says}}]}).encode()
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
@@ -127,6 +133,41 @@ def test_without_a_url_results_pass_untouched() -> None:
         return await Writer.from_environment(Outcomes()).write({"question": "?"}, RESULT)
 
     assert asyncio.run(play()) is RESULT
+
+
+def test_the_served_model_lets_the_generator_write_from_its_own_sources(
+    endpoint: Any, tiny_bundle: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving.feedback import FeedbackStore
+    from serving.load import load
+    from serving.metrics import ServerMetrics
+    from serving.model import ServedModel
+    from serving.options import Options
+
+    server, url = endpoint
+    monkeypatch.setenv("SLUICE_GENERATOR_URL", url)
+    metrics, feedback = ServerMetrics("r1"), FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}")
+    server.quotes = True
+    questions = pd.read_parquet(tiny_data / "questions.parquet")["question"].head(20)
+
+    async def play() -> Any:
+        model = ServedModel(Options("codebase", tiny_bundle), metrics, feedback)
+        predictor: Any = load(tiny_bundle)
+        predictor.calibration = replace(predictor.calibration, threshold=0.0)  # so small a bundle is never sure
+        model.serve(predictor)
+        body, _ = await model({"instances": [{"question": question} for question in questions]}, {})
+        await model.close()
+        return body
+
+    answers = asyncio.run(play())["predictions"]
+    feedback.close()
+    written = [answer for answer in answers if not answer["abstained"]]
+    assert written
+    assert len(server.asked) == len(written)
+    for answer in written:
+        assert answer["generated"] is True
+        assert answer["answer"].removesuffix(" [1].") in " ".join(answer["sources"][0]["text"].split())
+    assert f'sluice_generated_total{{outcome="written",revision="r1"}} {len(written)}.0' in metrics.page().decode()
 
 
 def test_citations_are_read_in_every_usual_form() -> None:
