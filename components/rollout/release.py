@@ -32,7 +32,7 @@ def release(
 ) -> tuple[bool, str]:
     """Bring a bundle to 100 % of the traffic, or back out; see `components.rollout.run`.
 
-    Returns whether it is at 100 % now, and why. A bundle that already is costs no window and no registry.
+    Returns whether it is at 100 % now, and why.
 
     Args:
         system: name of the InferenceService, and of the model in its routes.

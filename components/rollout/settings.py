@@ -15,10 +15,12 @@ class RolloutSettings(Settings):
     it is ready. settle_s: how long a changed split may take until it shows. alpha: one-sided significance level of
     each test. min_samples: answered or failed requests each side needs. min_questions: labelled questions both sides
     must have answered. The tolerances: share of errors, share of questions answered correctly, ratio of latency
-    (median and p95).
+    (median and p95). repeats: how often a window is looked at again when nothing but the SLO's speed was missed, as by
+    another program on the same machine; errors and a canary worse than stable get no second look.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)
+    repeats: int = Field(default=1, ge=0, le=5)
     window_s: float = Field(default=6, ge=1, le=3600)
     slo: str = "codebase"
     rate: float = Field(default=0, ge=0)

@@ -11,7 +11,7 @@ from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
 from load_tests.plan import Target
 from load_tests.run import run_targets
-from load_tests.slo import LoadTest, judge
+from load_tests.slo import SLO, LoadTest, judge
 from serving.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -96,6 +96,13 @@ def alone(load: Load, now: Observed, watch: Watcher) -> Window:
     samples = load.run("at 100 %", [Target(SPLIT, now.url, load.users, load.rate)], watch)
     verdict = _at(judge(samples, load.test.slo, "at_100_percent"), 100)
     return Window("At 100 %", 100, now.created, "", samples, (verdict,))
+
+
+def only_slow(verdicts: Sequence[Verdict], slo: SLO) -> bool:
+    """Was nothing but the SLO's speed missed: no error too many, and the canary no worse than stable?"""
+    failed = [v for v in verdicts if not v.passed]
+    errors = [float(v) for f in failed for name, v in f.figures.items() if name.startswith("error_rate_")]
+    return bool(failed) and all(v.gate == "load" for v in failed) and all(rate <= slo.error_rate for rate in errors)
 
 
 def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.DataFrame":

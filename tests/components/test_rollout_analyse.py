@@ -7,7 +7,9 @@ from scipy.stats import fisher_exact
 
 from components.rollout.analyse import analyse, proportions_p
 from components.rollout.settings import RolloutSettings
-from load_tests.slo import SLO
+from components.rollout.window import only_slow
+from load_tests.slo import SLO, judge
+from serving.verdict import Verdict
 
 SETTINGS = RolloutSettings()
 
@@ -88,3 +90,18 @@ def test_small_counts_are_tested_exactly_and_large_ones_by_z():
     assert test.startswith("two-proportion")
     assert p == pytest.approx(0.00300, abs=5e-5)  # z = 0.04 / sqrt(0.12 * 0.88 * 2 / 1000) = 2.752
     assert proportions_p(0, 50, 0, 50)[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("load", "canary", "again"),
+    [
+        (window(ms=400), True, True),
+        (window(ms=400, errors=20), True, False),
+        (window(ms=400), False, False),
+        (window(), True, False),
+    ],
+    ids=["slow", "slow with errors", "slow and worse than stable", "good"],
+)
+def test_only_a_miss_of_speed_alone_gets_a_second_look(load, canary, again):
+    slo = SLO(requests_per_s=1)
+    assert only_slow([judge(load, slo, "on_split"), Verdict("canary", canary, "", {})], slo) is again
