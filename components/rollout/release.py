@@ -30,9 +30,7 @@ def release(
     verdicts: Path,
     report: Path,
 ) -> tuple[bool, str]:
-    """Bring a bundle to 100 % of the traffic, or back out; see `components.rollout.run`.
-
-    Returns whether it is at 100 % now, and why.
+    """Bring a bundle to 100 % of the traffic, or back out; return whether it is there now, and why.
 
     Args:
         system: name of the InferenceService, and of the model in its routes.
