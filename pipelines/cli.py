@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -180,6 +181,7 @@ def _arguments(system: str, source: str, full: bool, base_model: str) -> dict[st
 def main() -> None:
     """Entry point: one sentence instead of a traceback for errors that are the caller's to mend; 130 after Ctrl-C."""
     _environment()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         sys.exit(app(standalone_mode=False))
     except SluiceError as error:

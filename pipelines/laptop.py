@@ -1,6 +1,7 @@
 """What a laptop needs around a pipeline: the control plane that serves, Feast's feature server, and an end to both."""
 
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -46,23 +47,16 @@ class FeatureServer:
                 return
             logs = home() / "logs"
             logs.mkdir(parents=True, exist_ok=True)
-            command = [str(Path(sys.executable).with_name("feast")), "-f", str(config_file()), "serve"]
+            feast = [str(Path(sys.executable).with_name("feast")), "-f", str(config_file()), "serve"]
+            options = ["--host", "127.0.0.1", "--port", str(self.port), "--no-access-log", "--max-requests", "0"]
             with (logs / "feature-server.log").open("ab") as log:
                 self._process = subprocess.Popen(
-                    [
-                        *command,
-                        "--host",
-                        "127.0.0.1",
-                        "--port",
-                        str(self.port),
-                        "--no-access-log",
-                        "--max-requests",
-                        "0",
-                    ],
+                    [*feast, *options],
                     stdout=log,
                     stderr=log,
                     stdin=subprocess.DEVNULL,
-                    preexec_fn=process.die_with_parent,
+                    # SIGTERM, not SIGKILL: its workers outlive a master that could not end them.
+                    preexec_fn=functools.partial(process.die_with_parent, os.getpid(), signal.SIGTERM),
                     start_new_session=True,
                 )
 

@@ -110,15 +110,15 @@ def announce(home: Path, api: str) -> None:
         scratch.write_text(json.dumps({"pid": os.getpid(), "api": api}))
 
 
-def die_with_parent(parent: int = 0) -> None:
-    """Given to Popen as ``preexec_fn``: the kernel kills the child once the thread that started it is gone.
+def die_with_parent(parent: int = 0, sign: int = signal.SIGKILL) -> None:
+    """Given to Popen as ``preexec_fn``: the kernel sends ``sign`` to the child once the thread that started it is gone.
 
     ``parent`` is that process's id; with it a parent that died before this call is noticed too. Linux only; elsewhere
     nothing happens, and a child outlives a parent that was killed.
     """
     if _LIBC is None:
         return
-    _LIBC.prctl(_PDEATHSIG, signal.SIGKILL)
+    _LIBC.prctl(_PDEATHSIG, sign)
     if parent and os.getppid() != parent:
         os._exit(1)
 
