@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 IMAGE = os.environ.get("SLUICE_IMAGE", "sluice:0.1.0")
 
+
 def step(function: Callable[..., Any]) -> Any:
     """Decorator: a KFP component that runs in the project's own image (or interpreter), whose body imports us."""
     # Inside a running step KFP's dsl has no `component`, and settings classes are imported from here there.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Where this machine keeps runs, registries and live state: ``$SLUICE_HOME``, or ``.sluice`` below the current directory."""
+    """Where this machine keeps runs, registries and live state: ``$SLUICE_HOME``, or ``.sluice`` in the current directory."""
     return Path(os.environ.get("SLUICE_HOME", ".sluice")).resolve()
 
 
@@ -32,7 +32,7 @@ def atomic_file(target: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_dir(target: Path | str) -> Iterator[Path]:
-    """Yield an empty temporary directory beside ``target``; it becomes ``target`` on success and is removed on any error.
+    """Yield an empty temporary directory beside ``target``; it becomes ``target`` on success, and goes on any error.
 
     A directory that stood at ``target`` before is replaced.
     """

@@ -138,22 +138,23 @@ class Trainer:
         s, world = self.settings, self.world
         shares = world.share(rows)
         picked = {row: self._questions(row, rng) for row in rows}
-        order = [row for share in shares for row in share]
         asked = [[q for row in share for q in picked[row]] for share in shares]
         mine, ours = shares[world.rank], asked[world.rank]
         passages = self.encoder.embed_sorted([self.data.passages[row] for row in mine], s.chunk)
         questions = self.encoder.embed_sorted([self.data.questions[q] for q in ours], 4 * s.chunk)
         passages = world.gather(passages, [len(share) for share in shares])
         questions = world.gather(questions, [len(share) for share in asked])
-        place = {row: at for at, row in enumerate(order)}
+        place = {row: at for at, row in enumerate(row for share in shares for row in share)}
+        passages = passages[[place[row] for row in rows]]  # the batch's own order, whatever the number of ranks
+        at = {row: number for number, row in enumerate(rows)}
         flat = [q for share in asked for q in share]
-        target = torch.tensor([place[self.data.first[q]] for q in flat], device=passages.device)
+        target = torch.tensor([at[self.data.first[q]] for q in flat], device=passages.device)
         against = torch.cat([passages, self.memory])
-        allowed = self._allowed(flat, order + self.remembered, target, against.detach())
+        allowed = self._allowed(flat, rows + self.remembered, target, against.detach())
         loss = info_nce(questions, against, target, allowed, s.temperature, s.symmetric and not s.memory)
         if s.memory:
             self.memory = torch.cat([self.memory, passages.detach()])[-s.memory :]
-            self.remembered = (self.remembered + order)[-s.memory :]
+            self.remembered = (self.remembered + rows)[-s.memory :]
         return loss
 
     def _questions(self, row: int, rng: np.random.Generator) -> list[int]:

@@ -12,7 +12,7 @@ class Hyperparameters(Settings):
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0)
-    dropout: float = Field(0.05, ge=0, lt=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
     learning_rate: float = Field(4e-4, gt=0)
     batch: int = Field(64, ge=2)
     accumulation: int = Field(1, ge=1)

@@ -47,7 +47,7 @@ class TuneSettings(Settings):
 START: dict[str, Any] = {
     "rank": 16,
     "alpha_ratio": 2.0,
-    "dropout": 0.05,
+    "dropout": 0.0,
     "learning_rate": 4e-4,
     "batch": 64,
     "accumulation": 1,
