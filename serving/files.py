@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Where this machine keeps runs, registries and live state: ``$SLUICE_HOME``, or ``.sluice`` in the current directory."""
+    """Where this machine keeps runs, registries and live state: ``$SLUICE_HOME``, by default ``.sluice`` right here."""
     return Path(os.environ.get("SLUICE_HOME", ".sluice")).resolve()
 
 
