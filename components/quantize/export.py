@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from components.base.encoder import TorchEncoder
+from components.base.encoder import TorchEncoder, pool
 from serving.errors import SluiceError
 
 log = logging.getLogger(__name__)
@@ -22,13 +22,10 @@ def export_fp32(directory: Path | str, target: Path) -> None:
     """Export a model directory as one ONNX file: token ids in, pooled and normalised embeddings out.
 
     Inputs ``input_ids`` and ``attention_mask`` int64 [batch, tokens], both dimensions free; output ``embedding``
-    float32 [batch, dim]. Token types are constants inside the graph. Made by torch's dynamo exporter, then simplified
-    by `optimise`.
+    float32 [batch, dim]. Token types are constants inside the graph. Made by torch's dynamo exporter.
     """
     import onnx
     import torch
-
-    from components.base.encoder import pool
 
     encoder = TorchEncoder(directory)
     encoder.model.to("cpu").set_attn_implementation("eager")

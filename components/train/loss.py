@@ -12,7 +12,7 @@ def info_nce(
     temperature: float,
     symmetric: bool = False,
 ) -> torch.Tensor:
-    """InfoNCE (van den Oord et al. 2018) over in-batch, mined and remembered negatives; a scalar.
+    """InfoNCE (van den Oord et al. 2018) over in-batch and mined negatives; a scalar.
 
     In: ``questions`` [q, d] and ``passages`` [p, d] of length 1, ``target`` [q] the right passage of each question,
     ``allowed`` bool [q, p], False where a passage must not count as wrong (another gold, a copy of the gold).

@@ -24,7 +24,7 @@ from components.train.validation import validation
 from serving.errors import SluiceError
 
 HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.01, "batch": 8, "precision": "fp32", "dropout": 0.1}
-SETTINGS = {"epochs": 3, "max_tokens": 32, "evaluations": 2, "checkpoint_every": 2, "eval_passages": 0, "memory": 6}
+SETTINGS = {"epochs": 3, "max_tokens": 32, "evaluations": 2, "checkpoint_every": 2, "eval_passages": 0}
 
 
 @pytest.fixture(scope="module")
