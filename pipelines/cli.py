@@ -66,23 +66,25 @@ def run(
     settings: Annotated[Path | None, typer.Option(help="YAML of settings in place of the system's own.")] = None,
     port: Annotated[int, typer.Option(help="First port of the endpoint, when this command has to start one.")] = 8080,
 ) -> None:
-    """Run a pipeline to a promoted endpoint, or to the gate that refuses; what has not changed is not redone."""
+    """Run a pipeline to a promoted endpoint, or to the gate that refuses (exit code 3); what has not changed is kept."""
     from pipelines.laptop import release_on_laptop
 
     if settings:
         os.environ["SLUICE_SETTINGS"] = str(settings.resolve())
     arguments = _arguments(_known(system), source, full, base_model)
-    with release_on_laptop(system, arguments, port):
-        pass
+    with release_on_laptop(system, arguments, port) as passed:
+        if not passed:
+            raise typer.Exit(3)
 
 
 @app.command()
 def demo(port: Annotated[int, typer.Option(help="First port of the endpoint.")] = 8080) -> None:
     """Run `codebase` on part of transformers, ask three questions, and keep serving while a person watches."""
-    from pipelines.client import ask_and_print
+    from pipelines.client import ask_and_print, endpoint_url
     from pipelines.laptop import release_on_laptop, wait_for_interrupt
 
-    with release_on_laptop("codebase", _arguments("codebase", "", False, "minilm"), port) as url:
+    with release_on_laptop("codebase", _arguments("codebase", "", False, "minilm"), port):
+        url = endpoint_url("codebase")
         for question in QUESTIONS:
             ask_and_print(url, "codebase", question)
         if sys.stdin.isatty():

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from serving.errors import SluiceError
 from serving.files import home
-from serving.verdict import read_verdicts
+from serving.verdict import Verdict, read_verdicts
 
 _MEND = "start what was promoted with `sluice serve`, or promote a model with `sluice run codebase`"
 
@@ -90,11 +90,16 @@ def ask_and_print(url: str, system: str, question: str, as_json: bool = False) -
         console.print(f"  {source['score']:7.2f}  {escape(place)}  [dim]{escape(source['name'])}[/]", soft_wrap=True)
 
 
-def gates_table(system: str) -> Table:
-    """The verdicts of the last run's gates, from ``$SLUICE_HOME/reports``."""
-    table = Table("gate", "verdict", "why", title=f"{system}: gates", title_justify="left")
+def last_verdicts(system: str) -> list[Verdict]:
+    """What the gates of the last run said, in order; from ``$SLUICE_HOME/reports``, empty before a first run."""
     path = home() / "reports" / f"{system}.verdicts.json"
-    for verdict in read_verdicts(path) if path.exists() else []:
+    return read_verdicts(path) if path.exists() else []
+
+
+def gates_table(system: str) -> Table:
+    """The verdicts of the last run's gates."""
+    table = Table("gate", "verdict", "why", title=f"{system}: gates", title_justify="left")
+    for verdict in last_verdicts(system):
         table.add_row(verdict.gate, "[green]passed[/]" if verdict.passed else "[red]refused[/]", escape(verdict.reason))
     return table
 

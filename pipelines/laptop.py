@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from pipelines import run as runs
-from pipelines.client import endpoint_url, gates_table, services
+from pipelines.client import endpoint_url, gates_table, last_verdicts, services
 from serving.errors import SluiceError
 from serving.files import home
 from serving.laptop import process
@@ -95,8 +95,8 @@ def serving_here(port: int) -> Iterator[FeatureServer | None]:
 
 
 @contextlib.contextmanager
-def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> Iterator[str]:
-    """Run a system's pipeline with a cluster's stand-in beside it; yield the endpoint's URL while it serves.
+def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> Iterator[bool]:
+    """Run a system's pipeline with a cluster's stand-in beside it; yield, while it serves, whether every gate passed.
 
     Prints every step, the table of verdicts and the path of the report.
     """
@@ -116,7 +116,7 @@ def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> I
         )
         console.print(gates_table(system))
         console.print(f"report: {outcome.report}")
-        yield endpoint_url(system)
+        yield all(verdict.passed for verdict in last_verdicts(system))
 
 
 def wait_for_interrupt() -> None:

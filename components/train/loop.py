@@ -104,6 +104,8 @@ class Trainer:
         ``baseline`` also measures the encoder before the first step.
         """
         self.restore(checkpoint.load() if checkpoint else None)
+        if self.at:
+            print(f"resumed at step {self.at} of {len(self.steps)}", flush=True)
         last = len(self.steps)
         marks = {round(last * part / self.settings.evaluations): part for part in range(self.settings.evaluations + 1)}
         if self.at == 0 and baseline:

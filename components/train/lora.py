@@ -89,6 +89,14 @@ def restore_adapter(model: Any, state: dict[str, torch.Tensor]) -> None:
     set_peft_model_state_dict(model, state)
 
 
+def towards_base(state: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """The adapter whose merge lies ``share`` (0..1] of the way from the base weights to the tuned ones.
+
+    The change is alpha / rank * B @ A, so scaling B scales it: WiSE-FT's interpolation (Wortsman et al. 2022).
+    """
+    return {name: value * share if "lora_B" in name else value for name, value in state.items()}
+
+
 def save_adapter(encoder: TorchEncoder, state: dict[str, torch.Tensor], directory: Path) -> None:
     """Write adapter_model.safetensors and adapter_config.json; the config names the base model's id, not a path."""
     restore_adapter(encoder.model, state)

@@ -85,13 +85,14 @@ def run_digest(files: dict[str, Path | str], hyper: Hyperparameters, settings: T
 
 def write_adapter(trainer: Any, target: Path) -> None:
     """Write the best adapter and the record of the run (figures, curves) as one directory."""
-    from components.train.lora import save_adapter
+    from components.train.lora import restore_adapter, save_adapter, towards_base
 
     done = trainer.progress
+    kept = towards_base(done.best, trainer.settings.interpolation)
+    restore_adapter(trainer.encoder.model, kept)
     first = done.evaluations[0]
-    best = next(row for row in done.evaluations if row["step"] == done.best_step)
     trained = sum(parameter.numel() for parameter in trainer.parameters)
-    metrics = {key: value for key, value in best.items() if key != "step"}
+    metrics = trainer.val.measure(trainer.encoder)
     metrics |= {f"{key}_base": value for key, value in first.items() if key != "step"}
     metrics |= {
         "steps": len(trainer.steps),
@@ -110,7 +111,7 @@ def write_adapter(trainer: Any, target: Path) -> None:
         "evaluations": done.evaluations,
     }
     with atomic_dir(target) as scratch:
-        save_adapter(trainer.encoder, done.best, scratch)
+        save_adapter(trainer.encoder, kept, scratch)
         (scratch / RECORD).write_text(json.dumps(record, indent=1))
 
 
