@@ -66,7 +66,7 @@ def run(
     settings: Annotated[Path | None, typer.Option(help="YAML of settings in place of the system's own.")] = None,
     port: Annotated[int, typer.Option(help="First port of the endpoint, when this command has to start one.")] = 8080,
 ) -> None:
-    """Run a pipeline to a promoted endpoint, or to the gate that refuses (exit code 3); what has not changed is kept."""
+    """Run a pipeline to a promoted endpoint, or to the gate that refuses (exit code 3); what is unchanged is kept."""
     from pipelines.laptop import release_on_laptop
 
     if settings:
