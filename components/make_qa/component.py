@@ -22,9 +22,8 @@ def make_qa(
     """
     from components.make_qa.run import make_qa as run
     from components.make_qa.settings import QASettings
+    from components.report.figures import log_metrics
 
     made = run(passages.path, QASettings.model_validate(settings), questions.path)
-    summary.log_metric("questions", made.count)
-    for name, count in (made.by_category | made.by_origin).items():
-        summary.log_metric(name, count)
-    summary.log_metric("dropped", sum(made.dropped.values()))
+    sums = {"questions": made.count, "dropped": sum(made.dropped.values())}
+    log_metrics(summary, sums | made.by_category | made.by_origin)

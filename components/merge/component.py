@@ -16,6 +16,6 @@ def merge(base: Input[Model], adapter: Input[Model], merged: Output[Model], metr
         metrics: Largest absolute difference of normalised embeddings (under 1e-4), and mean cosine to the base.
     """
     from components.merge.merge import merge as run
+    from components.report.figures import log_metrics
 
-    for name, value in run(base.path, adapter.path, merged.path).items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, run(base.path, adapter.path, merged.path))

@@ -32,6 +32,7 @@ def pack(
 
     from components.pack.run import pack as run
     from components.pack.settings import PackSettings
+    from components.report.figures import log_metrics
 
     figures = run(
         Path(variants.path),
@@ -42,5 +43,4 @@ def pack(
         PackSettings(**settings),
         Path(bundle.path),
     )
-    for name, value in figures.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, figures)

@@ -228,6 +228,14 @@ def promote(system: str, version: str) -> Entry:
     return version_of(system, version)
 
 
+def demote(system: str) -> None:
+    """Take the alias champion away: the base model, which is no version of the registry, serves again."""
+    if champion := champion_of(system):
+        client, name = _client(), _name(system)
+        client.set_registered_model_alias(name, "previous", champion.version)
+        client.delete_registered_model_alias(name, "champion")
+
+
 def record(system: str, version: str, verdicts: Iterable[Verdict]) -> None:
     """Add the rollout's verdicts (load, canary) to a version: tags by gate, and all figures in its run's verdicts.json.
 

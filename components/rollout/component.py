@@ -12,6 +12,7 @@ def rollout(
     system: str,
     bundle: Input[Model],
     version: str,
+    champion: Input[Model],
     questions: Input[Dataset],
     settings: dict,  # type: ignore[type-arg]
     verdicts: Output[Artifact],
@@ -23,6 +24,7 @@ def rollout(
         system: name of the InferenceService, and of the model in its routes.
         bundle: the bundle directory to serve.
         version: its version in the registry; the alias champion moves to it at 100 %.
+        champion: the bundle it was compared with; it goes first where nothing is served yet.
         questions: questions table; its persona rows are the load and the labels.
         settings: section ``rollout`` of the system's YAML (components/rollout/settings.py).
         verdicts: JSON list of every verdict: load and canary at each step.
@@ -30,11 +32,19 @@ def rollout(
     """
     from pathlib import Path
 
-    from components.rollout.release import release
+    from components.rollout.release import Standing, release
     from components.rollout.settings import RolloutSettings
 
     chosen = RolloutSettings.model_validate(settings)
     uri = chosen.model_uri or ("" if Path(bundle.uri).is_absolute() else bundle.uri)
     return release(
-        system, Path(bundle.path), uri, version, Path(questions.path), chosen, Path(verdicts.path), Path(report.path)
+        system,
+        Path(bundle.path),
+        uri,
+        version,
+        Path(questions.path),
+        chosen,
+        Path(verdicts.path),
+        Path(report.path),
+        champion=Standing(Path(champion.path), champion.uri, str(champion.metadata.get("version", "base"))),
     )

@@ -96,4 +96,7 @@ def _record(system: str, gone: str, back: str, by: str) -> None:
     reason = f"withdrawn by {by or 'a person'}; version {back} serves again"
     if gone != back:
         registry.record(system, gone, [Verdict("rollout", False, reason, {})])
-    registry.promote(system, back)
+    if back == registry.BASE:
+        registry.demote(system)
+    else:
+        registry.promote(system, back)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.report.page import Page
 from components.rollout.decide import Move, decide
-from components.rollout.objects import observe
+from components.rollout.objects import Observed, observe
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
 from serving.errors import SluiceError
@@ -29,6 +29,7 @@ def release(
     settings: RolloutSettings,
     verdicts: Path,
     report: Path,
+    champion: "Standing | None" = None,
 ) -> tuple[bool, str]:
     """Bring a bundle to 100 % of the traffic, or back out; return whether it is there now, and why.
 
@@ -41,6 +42,7 @@ def release(
         settings: see `RolloutSettings`.
         verdicts: written: JSON list of every verdict.
         report: written: one HTML page.
+        champion: what the bundle was compared with; it is deployed first where nothing is served yet.
     """
     from components.rollout.cluster import Cluster
 
@@ -55,11 +57,45 @@ def release(
             return True, decision.reason
         candidate = Candidate(system, content, uri if "://" in uri else bundle.resolve().as_uri(), version)
         watch, asked = Watcher(), labelled(questions, settings.min_questions)
-        outcome = carry_out(cluster, candidate, asked, settings, watch, lambda: _champion(system, version))
+        before = _deploy_first(cluster, system, champion, now, asked, settings, watch) if champion else None
+        if before and not before.promoted:
+            outcome = before
+        else:
+            outcome = carry_out(cluster, candidate, asked, settings, watch, lambda: _champion(system, version))
     finally:
         cluster.close()
     _keep(candidate, outcome, watch, settings.slo, verdicts, report)
     return outcome.promoted, outcome.reason
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The champion of the comparison: its bundle's directory and address, and its version ("base": the base model)."""
+
+    bundle: Path
+    uri: str
+    version: str
+
+
+def _deploy_first(
+    cluster: "Cluster",
+    system: str,
+    champion: Standing,
+    now: "Observed | None",
+    asked: list[dict[str, Any]],
+    settings: RolloutSettings,
+    watch: Watcher,
+) -> "Outcome | None":
+    """Serve the champion where nothing is served yet, or go on with that; None where something is.
+
+    A first release then has a stable revision to be compared with and to fall back on, like every later one.
+    """
+    content = _digest(champion.bundle)
+    if now is not None and (now.percent is None or now.release.bundle != content):
+        return None
+    watch.say(f"nothing is served yet: {champion.version} goes first, to compare with and to fall back on")
+    uri = champion.uri if "://" in champion.uri else champion.bundle.resolve().as_uri()
+    return carry_out(cluster, Candidate(system, content, uri, champion.version), asked, settings, watch)
 
 
 def _digest(bundle: Path) -> str:

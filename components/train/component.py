@@ -28,8 +28,8 @@ def train(
         metrics: MRR and recall@1 on the validation split (0..1), trained and base, and the run's sizes.
         history: Page with loss and validation curves.
     """
+    from components.report.figures import log_metrics
     from components.train.run import train as run
 
     figures = run(passages.path, questions.path, base.path, hyperparameters, settings, adapter.path, history.path)
-    for name, value in figures.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, figures)

@@ -78,9 +78,9 @@ def best_trial(
     """
     from pathlib import Path
 
+    from components.report.figures import log_metrics
     from components.tune.best import best_trial as run
 
     best, figures = run(Path(study.path).read_text(), settings, history.path)
-    for name, value in figures.items():
-        metrics.log_metric(name, value)
+    log_metrics(metrics, figures)
     return best
