@@ -21,9 +21,9 @@ app = typer.Typer(
 )
 SYSTEMS = ("codebase",)
 QUESTIONS = (
-    "How do I make generation stop at a certain word?",
-    "Which setting lets the Trainer continue from where it crashed?",
-    "How can I load a model in 4 bit to save memory?",
+    "My disk fills up with checkpoints, which setting limits how many are kept?",
+    "How can I find a batch size that does not run out of memory automatically?",
+    "How do I turn a Python function with type hints into a tool schema for a chat model?",
 )
 System = Annotated[str, typer.Argument(help=f"The system: {', '.join(SYSTEMS)}.")]
 

@@ -57,7 +57,9 @@ def release(
             return True, decision.reason
         candidate = Candidate(system, content, uri if "://" in uri else bundle.resolve().as_uri(), version)
         watch, asked = Watcher(), labelled(questions, settings.min_questions)
-        before = _deploy_first(cluster, system, champion, now, asked, settings, watch) if champion else None
+        before = None
+        if champion and _digest(champion.bundle) != content:
+            before = _deploy_first(cluster, system, champion, now, asked, settings, watch)
         if before and not before.promoted:
             outcome = before
         else:

@@ -136,11 +136,23 @@ class Retriever:
         results = []
         for at, instance in enumerate(instances):
             count = max(instance["top_k"], SOURCES)
-            slots = [slot for slot in order[at, :count] if found.candidates.valid[at, slot]]
+            slots = self._distinct(order[at], found.candidates.rows[at], found.candidates.valid[at], count)
             rows = found.candidates.rows[at, slots].tolist()
             share = shares[at, slots].tolist()
             results.append(self._result(queries[at], rows, share, float(found.confidence[at]), instance["top_k"]))
         return results
+
+    def _distinct(self, order: np.ndarray, rows: np.ndarray, valid: np.ndarray, count: int) -> list[int]:
+        """The first ``count`` slots of different symbols: a long docstring fills several passages of one place."""
+        column, slots, seen = self.index.columns, [], set()
+        for slot in order:
+            place = (column["path"][rows[slot]], column["name"][rows[slot]])
+            if valid[slot] and place not in seen:
+                seen.add(place)
+                slots.append(int(slot))
+                if len(slots) == count:
+                    break
+        return slots
 
     def _result(
         self, query: np.ndarray, rows: list[int], shares: list[float], confidence: float, top_k: int

@@ -55,13 +55,14 @@ class Desk:
         (made / "bundle.json").write_text(json.dumps(toy))
         return made
 
-    def roll_out(self, bundle: Path, version: str):
+    def roll_out(self, bundle: Path, version: str, champion: Path | None = None):
         from kfp.dsl import HTML, Artifact, Dataset, Model
 
         return rollout.python_func(
             system="codebase",
             bundle=Model(uri=str(bundle)),
             version=version,
+            champion=Model(uri=str(champion or bundle)),
             questions=Dataset(uri=str(self.place / "questions")),
             settings=self.settings,
             verdicts=Artifact(uri=str(self.place / "verdicts")),
