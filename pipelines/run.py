@@ -153,5 +153,7 @@ def _why(log: Path) -> str:
     spoken = _SPOKEN.findall(text)
     failed = re.findall(r"Task '([^']+)' finished with status FAILURE", text)
     last = [line.strip() for line in text.splitlines() if re.match(r"\s*(\w+\.)*\w*(Error|Exception): ", line)]
+    if "Errno 28" in text:
+        spoken.append("no space left on the disk; free some and run the same command again, finished steps are kept")
     reason = spoken[-1] if spoken else (last[-1] if last else "the run's process ended early")
     return f"{failed[-1] + ': ' if failed else ''}{reason.strip()} (log: {log})"

@@ -29,7 +29,10 @@ def read(data: Input[Dataset], patience: float):
     from serving.errors import SluiceError
     print("reading", flush=True)
     time.sleep(patience)
-    if open(data.path).read() == "bad":
+    word = open(data.path).read()
+    if word == "full":
+        raise OSError(28, "No space left on device", data.path)
+    if word == "bad":
         raise SluiceError("data.txt: the word is bad; give a good one")
 
 @dsl.pipeline(name="tiny")
@@ -60,6 +63,16 @@ def test_a_second_run_with_nothing_changed_comes_from_the_cache(tiny: Path) -> N
 def test_a_failing_step_is_told_in_its_own_sentence_with_its_log(tiny: Path) -> None:
     with pytest.raises(SluiceError, match=r"read: data.txt: the word is bad; give a good one \(log: .*\.log\)"):
         steps("bad")
+
+
+def test_a_full_disk_is_told_with_its_mend_and_what_was_finished_stays(tiny: Path) -> None:
+    for _ in range(2):
+        with pytest.raises(
+            SluiceError, match="read: no space left on the disk; free some and run the same command again"
+        ):
+            steps("full")
+    logs = sorted((tiny / "home" / "logs").glob("*.log"))
+    assert "Task write cache hit" in logs[-1].read_text()
 
 
 def test_killing_the_run_leaves_no_process_and_the_next_run_resumes(tiny: Path) -> None:
