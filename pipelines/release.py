@@ -38,27 +38,7 @@ def release(
     rows = {"passages": data.outputs["clean_passages"], "questions": data.outputs["clean_questions"]}
     start = named(base(base_model=base_model), "Fetch base model", "base")
     encoder = start.outputs["model"]
-
-    study = named(create_study(base=encoder, settings=settings["tune"], **rows), "Create study", "tune")
-    with dsl.ParallelFor(study_workers(), name="tune") as worker:
-        trials = named(
-            search(study=study.outputs["study"], worker=worker, base=encoder, settings=settings["tune"], **rows),
-            "Search hyperparameters",
-            "tune",
-            threads=1,
-        )
-    best = named(
-        best_trial(study=study.outputs["study"], done=dsl.Collected(trials.output), settings=settings["tune"]),
-        "Best trial",
-        "tune",
-    )
-    trained = named(
-        train(base=encoder, hyperparameters=best.outputs["Output"], settings=settings["train"], **rows),
-        "Train adapter",
-        "train",
-    )
-    merged = named(merge(base=encoder, adapter=trained.outputs["adapter"]), "Merge adapter", "merge")
-
+    best, trained, merged = _learn(encoder, rows, settings)
     tuned = _candidate(merged.outputs["merged"], rows, features, settings, "")
     # Like with like: the yardstick is served as INT8 too, as far as that keeps 95 % of its recall.
     yardstick = {**settings, "quantize": {**settings["quantize"], "min_retained": 0.95}}
@@ -95,30 +75,33 @@ def release(
         "evaluation": judged["challenger"].outputs["report"],
         "gate": verdict.outputs["report"],
     }
-    with dsl.If(verdict.outputs["passed"] == True, name="passed"):  # noqa: E712 - KFP builds the condition from this operator
-        version = named(
-            register(
-                system=system, bundle=tuned["bundle"], verdict=verdict.outputs["verdict"], settings=settings["register"]
-            ),
-            "Register challenger",
-            "register",
+    _deliver(system, tuned["bundle"], standing, verdict, rows["questions"], pages, settings)
+
+
+def _learn(
+    encoder: Any, rows: dict[str, Any], settings: Mapping[str, Section]
+) -> tuple[PipelineTask, PipelineTask, PipelineTask]:
+    """The tasks "Best trial", "Train adapter" and "Merge adapter"."""
+    study = named(create_study(base=encoder, settings=settings["tune"], **rows), "Create study", "tune")
+    with dsl.ParallelFor(study_workers(), name="tune") as worker:
+        trials = named(
+            search(study=study.outputs["study"], worker=worker, base=encoder, settings=settings["tune"], **rows),
+            "Search hyperparameters",
+            "tune",
+            threads=1,
         )
-        rolled = named(
-            rollout(
-                system=system,
-                bundle=version.outputs["stored"],
-                version=version.outputs["Output"],
-                champion=standing.outputs["champion"],
-                questions=rows["questions"],
-                settings=settings["rollout"],
-            ),
-            "Roll out",
-            "rollout",
-            cached=False,
-        )
-        named(report(rollout=rolled.outputs["report"], **pages), "Report", "report", cached=False)
-    with dsl.Else(name="refused"):
-        named(report(**pages), "Report", "report", cached=False)
+    best = named(
+        best_trial(study=study.outputs["study"], done=dsl.Collected(trials.output), settings=settings["tune"]),
+        "Best trial",
+        "tune",
+    )
+    trained = named(
+        train(base=encoder, hyperparameters=best.outputs["Output"], settings=settings["train"], **rows),
+        "Train adapter",
+        "train",
+    )
+    merged = named(merge(base=encoder, adapter=trained.outputs["adapter"]), "Merge adapter", "merge")
+    return best, trained, merged
 
 
 def _candidate(
@@ -141,3 +124,37 @@ def _candidate(
         "verdict": quantized.outputs["verdict"],
         "report": quantized.outputs["report"],
     }
+
+
+def _deliver(
+    system: str,
+    bundle: Any,
+    standing: PipelineTask,
+    verdict: PipelineTask,
+    questions: Any,
+    pages: dict[str, Any],
+    settings: Mapping[str, Section],
+) -> None:
+    """Register and roll out what the gate let pass; report either way."""
+    with dsl.If(verdict.outputs["passed"] == True, name="passed"):  # noqa: E712 - KFP builds the condition from this operator
+        version = named(
+            register(system=system, bundle=bundle, verdict=verdict.outputs["verdict"], settings=settings["register"]),
+            "Register challenger",
+            "register",
+        )
+        rolled = named(
+            rollout(
+                system=system,
+                bundle=version.outputs["stored"],
+                version=version.outputs["Output"],
+                champion=standing.outputs["champion"],
+                questions=questions,
+                settings=settings["rollout"],
+            ),
+            "Roll out",
+            "rollout",
+            cached=False,
+        )
+        named(report(rollout=rolled.outputs["report"], **pages), "Report", "report", cached=False)
+    with dsl.Else(name="refused"):
+        named(report(**pages), "Report", "report", cached=False)

@@ -57,13 +57,11 @@ def release(
             return True, decision.reason
         candidate = Candidate(system, content, uri if "://" in uri else bundle.resolve().as_uri(), version)
         watch, asked = Watcher(), labelled(questions, settings.min_questions)
-        before = None
-        if champion and _digest(champion.bundle) != content:
-            before = _deploy_first(cluster, system, champion, now, asked, settings, watch)
-        if before and not before.promoted:
-            outcome = before
-        else:
+        before = _deploy_first(cluster, candidate, champion, now, asked, settings, watch)
+        if before is None or before.promoted:
             outcome = carry_out(cluster, candidate, asked, settings, watch, lambda: _champion(system, version))
+        else:
+            outcome = before
     finally:
         cluster.close()
     _keep(candidate, outcome, watch, settings.slo, verdicts, report)
@@ -81,23 +79,24 @@ class Standing:
 
 def _deploy_first(
     cluster: "Cluster",
-    system: str,
-    champion: Standing,
-    now: "Observed | None",
+    candidate: "Candidate",
+    champion: Standing | None,
+    now: Observed | None,
     asked: list[dict[str, Any]],
     settings: RolloutSettings,
     watch: Watcher,
 ) -> "Outcome | None":
-    """Serve the champion where nothing is served yet, or go on with that; None where something is.
+    """Serve the champion where nothing is served yet, or go on with that; None where there is nothing to do.
 
     A first release then has a stable revision to be compared with and to fall back on, like every later one.
     """
-    content = _digest(champion.bundle)
-    if now is not None and (now.percent is None or now.release.bundle != content):
+    content = _digest(champion.bundle) if champion else candidate.content
+    under_way = now is None or (now.percent is not None and now.release.bundle == content)
+    if champion is None or content == candidate.content or not under_way:
         return None
     watch.say(f"nothing is served yet: {champion.version} goes first, to compare with and to fall back on")
     uri = champion.uri if "://" in champion.uri else champion.bundle.resolve().as_uri()
-    return carry_out(cluster, Candidate(system, content, uri, champion.version), asked, settings, watch)
+    return carry_out(cluster, Candidate(candidate.system, content, uri, champion.version), asked, settings, watch)
 
 
 def _digest(bundle: Path) -> str:
