@@ -295,38 +295,3 @@ def test_a_revision_that_is_told_to_go_first_says_so_then_finishes_what_it_has(
         slow.sendall(body[5:])
         assert slow.recv(100).startswith(b"HTTP/1.1 200")
     assert live.process.wait(20) == 0
-
-
-@pytest.mark.parametrize(
-    ("flags", "sentence"),
-    [
-        (["--model-dir", "/nowhere"], "no bundle.json"),
-        (["--model-dir", "/nowhere", "--max-batch", "0"], "--max-batch 0: must be above 0"),
-        (["--model-dir", "/nowhere", "--http-port", "a"], "invalid int value"),
-    ],
-)
-def test_a_wrong_start_is_one_sentence_and_exit_code_2(flags: list[str], sentence: str) -> None:
-    command = [sys.executable, "-m", "serving", "--model-name", "codebase", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 2
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_corrupt_bundle_and_a_taken_port_are_one_sentence_and_exit_code_2(tiny_bundle: Path, tmp_path: Path) -> None:
-    import shutil
-
-    broken = tmp_path / "bundle"
-    shutil.copytree(tiny_bundle, broken)
-    (broken / "encoder" / "int8.onnx").write_bytes(b"nonsense")
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = str(taken.getsockname()[1])
-        for bundle, http, sentence in ((broken, str(free_port()), "int8.onnx"), (tiny_bundle, port, "cannot listen")):
-            command = [sys.executable, "-m", "serving", "--model-name", "codebase", "--model-dir", str(bundle)]
-            command += ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", http]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-            assert done.returncode == 2, done.stderr
-            assert sentence in done.stderr.splitlines()[-1]
-            assert "Traceback" not in done.stderr
