@@ -1,7 +1,8 @@
 """Cut records to the table of passages: copies dropped, identified, linked, dated, split."""
 
 import hashlib
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from components.ingest.cutting import Cut
@@ -38,6 +39,25 @@ def split_of(path: str) -> str:
     return {0: "test", 1: "val"}.get(bucket, "train")
 
 
+def splits(passages: Mapping[str, int], least: float = 0.05) -> dict[str, str]:
+    """The split of every path, by `split_of`; ``passages`` counts each path's passages.
+
+    A source of few files can leave test or val with next to nothing. A split with less than ``least`` of the passages
+    takes whole files from train, in the order of their names' hashes, until it has that share or train is down to one.
+    """
+    chosen = {path: split_of(path) for path in passages}
+    order = sorted(passages, key=lambda path: hashlib.sha256(path.encode(errors="replace")).digest())
+    for split in ("test", "val"):
+        for path in order:
+            train = [p for p, now in chosen.items() if now == "train"]
+            share = sum(passages[p] for p, now in chosen.items() if now == split)
+            if share >= least * sum(passages.values()) or len(train) < 2:
+                break
+            if chosen[path] == "train":
+                chosen[path] = split
+    return chosen
+
+
 def table(cuts: list[Cut], files: dict[str, Change], times: dict[str, int], url: str) -> "pd.DataFrame":
     """One row a passage (columns ``COLUMNS``), in the cuts' order, identical text once.
 
@@ -47,11 +67,12 @@ def table(cuts: list[Cut], files: dict[str, Change], times: dict[str, int], url:
 
     rows: list[tuple[Any, ...]] = []
     seen: set[str] = set()
+    split_by_path = splits(Counter(cut.record.path for cut in cuts))
     for cut in cuts:
         record = cut.record
         unknown = Change(0, record.changed_at or times.get(record.path, 0), record.commit)
         change = files.get(record.path, unknown)
-        split, link = split_of(record.path), record.url or _link(url, record, change.commit)
+        split, link = split_by_path[record.path], record.url or _link(url, record, change.commit)
         for part, piece in enumerate(cut.pieces):
             text = "\n".join(t for t in (cut.headers[part > 0], piece.doc, piece.body) if t)
             if text in seen:

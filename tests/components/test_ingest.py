@@ -229,3 +229,13 @@ def test_the_component_hands_over_count_and_digest(tmp_path: Path) -> None:
         passages=passages,
     )
     assert count == 3 == len(pd.read_parquet(passages.path)) and passages.metadata["digest"] == digest
+
+
+def test_a_source_of_few_files_still_has_every_split_and_keeps_files_whole() -> None:
+    from components.ingest.passages import split_of, splits
+
+    few = {f"package/module_{number}.py": 10 for number in range(4)}
+    assert set(splits(few).values()) == {"train", "val", "test"}
+    many = {f"package/module_{number}.py": 10 for number in range(500)}
+    assert splits(many) == {path: split_of(path) for path in many}
+    assert splits({"only.py": 5}) == {"only.py": "train"} or split_of("only.py") != "train"

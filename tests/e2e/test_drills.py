@@ -38,7 +38,8 @@ def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_los
         results = list(play(stage, [], print))
     assert [r.scene for r in results] == [s.name for s in SCENES]
     assert {r.scene: r.fault for r in results} == dict.fromkeys((s.name for s in SCENES), "")
-    assert all(r.requests > 50 and r.failed_stable == 0 for r in results)
+    assert {r.scene: r.failed_stable for r in results} == dict.fromkeys((s.name for s in SCENES), 0)
+    assert all(r.requests > 20 for r in results)
     why = {r.scene: r.reason for r in results}
     assert "correct answers 0%" in why["wrong"]
     assert "p95" in why["slow"]

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 pytestmark = pytest.mark.e2e
-FILES = ("generation/*.py", "trainer*.py", "data/data_collator.py", "pipelines/text*.py", "pipelines/base.py")
+FILES = ("generation/*.py", "trainer*.py", "data/data_collator.py", "pipelines/text*.py", "utils/hub.py")
 SETTINGS = Path(__file__).with_name("small.yaml")
 
 
@@ -89,7 +89,7 @@ def test_a_run_killed_in_training_is_taken_up_by_the_same_command(laptop: Laptop
         time.sleep(0.1)
     assert list(checkpoints.glob("*/*")), laptop.log()[-2000:]
     first.send_signal(signal.SIGKILL)
-    first.wait()
+    first.communicate()
     assert laptop.wait_for_none(15) == []
     code, out = laptop.run(*laptop.release())
     assert code == 0, out + laptop.log()[-3000:]
@@ -132,5 +132,5 @@ def test_what_was_promoted_is_served_asked_and_voted_on_until_ctrl_c(laptop: Lap
         assert code == 0 and answer["revision"] in out
     finally:
         server.send_signal(signal.SIGINT)
-        server.wait(60)
+        server.communicate(timeout=60)
     assert laptop.wait_for_none(20) == []
