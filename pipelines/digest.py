@@ -59,7 +59,7 @@ def source_digest(source: Path, *extra: str) -> str:
     for file in sorted(p for p in source.rglob("*") if p.suffix in SOURCE_SUFFIXES and p.is_file()):
         sha.update(str(file.relative_to(source)).encode())
         sha.update(file.read_bytes())
-    head = source / ".git" / "HEAD"
-    if head.is_file():
-        sha.update((source / ".git" / "logs" / "HEAD").read_bytes() if (source / ".git/logs/HEAD").is_file() else b"")
+    history = source / ".git" / "logs" / "HEAD"
+    if history.is_file():
+        sha.update(history.read_bytes())
     return sha.hexdigest()[:16]

@@ -36,8 +36,7 @@ def release(
         settings: one section a step, from the system's YAML.
     """
     rows = {"passages": data.outputs["clean_passages"], "questions": data.outputs["clean_questions"]}
-    start = named(base(base_model=base_model), "Fetch base model", "base")
-    encoder = start.outputs["model"]
+    encoder = named(base(base_model=base_model), "Fetch base model", "base").outputs["model"]
     best, trained, merged = _learn(encoder, rows, settings)
     tuned = _candidate(merged.outputs["merged"], rows, features, settings, "")
     # Like with like: the yardstick is served as INT8 too, as far as that keeps 95 % of its recall.

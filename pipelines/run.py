@@ -152,8 +152,9 @@ def _why(log: Path) -> str:
     text = _ANSI.sub("", log.read_text(encoding="utf-8", errors="replace"))
     spoken = _SPOKEN.findall(text)
     failed = re.findall(r"Task '([^']+)' finished with status FAILURE", text)
-    last = [line.strip() for line in text.splitlines() if re.match(r"\s*(\w+\.)*\w*(Error|Exception): ", line)]
-    if "Errno 28" in text:
-        spoken.append("no space left on the disk; free some and run the same command again, finished steps are kept")
+    raised = [line.strip() for line in text.splitlines() if re.match(r"\s*(\w+\.)*\w*(Error|Exception): ", line)]
+    last = [line for line in raised if "Inner task failed" not in line]  # kfp's own, which only repeats the step's name
     reason = spoken[-1] if spoken else (last[-1] if last else "the run's process ended early")
+    if "[Errno 28]" in reason:
+        reason = "no space left on the disk; free some and run the same command again, finished steps are kept"
     return f"{failed[-1] + ': ' if failed else ''}{reason.strip()} (log: {log})"

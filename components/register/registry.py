@@ -35,7 +35,6 @@ class Entry:
     compared_with: str
     run: str
     aliases: tuple[str, ...]
-    created_ms: int
 
 
 def tracking_uri() -> str:
@@ -117,7 +116,6 @@ def _entry(version: Any, aliases: Mapping[str, str]) -> Entry:
         compared_with=tags.get("compared_with", BASE),
         run=version.run_id or "",
         aliases=tuple(sorted(a for a, v in aliases.items() if v == str(version.version))),
-        created_ms=version.creation_timestamp,
     )
 
 

@@ -19,14 +19,13 @@ from serving.verdict import Verdict
 
 @dataclass
 class Outcome:
-    """How a rollout ended: promoted or not, why, every verdict with its window, seconds it took."""
+    """How a rollout ended: promoted or not, why, every verdict with its window."""
 
     promoted: bool
     reason: str
     windows: list[Window] = field(default_factory=list)
     others: list[Verdict] = field(default_factory=list)
     changed: bool = True
-    undone_s: float | None = None
 
     @property
     def verdicts(self) -> list[Verdict]:
@@ -196,7 +195,6 @@ class Rollout:
 
     def _back_out(self, first_time: bool, reason: str) -> Outcome:
         self.outcome.others.append(Verdict("rollout", False, reason, {}))
-        began = time.monotonic()
         self.watch.say(f"rolling back: {reason}")
         try:
             if self.known is not None and first_time:
@@ -208,7 +206,6 @@ class Rollout:
                 take_back(self.cluster, self.system, self.known, self.settings, self.watch)
         except SluiceError as error:
             reason = f"{reason}; and rolling back stopped: {error}"
-        self.outcome.undone_s = time.monotonic() - began
         return self._end(False, f"rolled back: {reason}")
 
     def _end(self, promoted: bool, reason: str) -> Outcome:
