@@ -25,6 +25,46 @@ class EncoderSpec(_Part):
     max_tokens: int = Field(gt=0)
 
 
+class SpeechTokens(_Part):
+    """Ids of Whisper's special tokens; ``None`` where the vocabulary has no such token."""
+
+    sot: int
+    eot: int
+    transcribe: int | None = None
+    translate: int | None = None
+    no_timestamps: int | None = None
+    no_speech: int | None = None
+    sot_prev: int | None = None
+    timestamp_begin: int | None = None
+
+
+class SpeechSpec(_Part):
+    """What decoding needs to know of a Whisper model (Radford et al., 2022).
+
+    ``frames`` of 10 ms make one window of ``window_s`` seconds; ``languages`` are codes whose tokens the prompt takes
+    (none: an English-only model, which takes neither language nor task); ``max_tokens`` bounds prompt and answer
+    together; ``alignment_heads`` are [layer, head] of the decoder; ``suppress`` never come out, ``begin_suppress`` not
+    as the first token.
+    """
+
+    n_mels: int = Field(gt=0)
+    frames: int = Field(gt=0)
+    window_s: float = Field(gt=0)
+    sample_rate: Literal[16000] = 16000
+    multilingual: bool = False
+    languages: list[str] = []
+    max_tokens: int = Field(gt=0)
+    tokens: SpeechTokens
+    alignment_heads: list[tuple[int, int]]
+    suppress: list[int] = []
+    begin_suppress: list[int] = []
+    n_layers: int = Field(gt=0)
+    n_heads: int = Field(gt=0)
+    head_dim: int = Field(gt=0)
+    d_model: int = Field(gt=0)
+    vocab: int = Field(gt=0)
+
+
 class Lineage(_Part):
     """Where the bundle comes from: digests of data and code, and the MLflow run that tracked it."""
 
@@ -34,7 +74,7 @@ class Lineage(_Part):
 
 
 class Variant(BaseModel):
-    """One ONNX file of the same encoder, with what was measured of it (bytes, milliseconds, retained quality)."""
+    """One ONNX file, or folder of files, of the same weights, with what was measured (bytes, milliseconds, quality)."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
@@ -47,6 +87,7 @@ class Bundle(_Part):
 
     ``metrics`` are named with their protocol, such as ``recall@10_val_withheld``; ``inputs`` and ``outputs`` are JSON
     schemas of one instance and one result; ``variant`` names the variant that is served unless a caller asks otherwise.
+    ``encoder`` is there where a task encodes texts, ``speech`` where it transcribes.
     """
 
     format: Literal[1] = 1
@@ -54,7 +95,8 @@ class Bundle(_Part):
     task: str
     base_model: str
     adapter: dict[str, Any] | None = None
-    encoder: EncoderSpec
+    encoder: EncoderSpec | None = None
+    speech: SpeechSpec | None = None
     lineage: Lineage
     inputs: dict[str, Any]
     outputs: dict[str, Any]
@@ -80,8 +122,20 @@ class Bundle(_Part):
         with atomic_file(Path(directory) / NAME) as scratch:
             scratch.write_text(json.dumps(self.model_dump(), indent=1) + "\n")
 
+    def text_encoder(self) -> EncoderSpec:
+        """The text encoder's spec. Errors: `SluiceError` if this bundle's task has none."""
+        if self.encoder is None:
+            raise SluiceError(f"bundle of task {self.task!r}: no text encoder described; pack it again")
+        return self.encoder
+
+    def speech_model(self) -> SpeechSpec:
+        """The speech model's spec. Errors: `SluiceError` if this bundle's task has none."""
+        if self.speech is None:
+            raise SluiceError(f"bundle of task {self.task!r}: no speech model described; pack it again")
+        return self.speech
+
     def file_of(self, variant: str | None = None) -> str:
-        """Relative path of a variant's ONNX file (``None``: the chosen one). Errors: `SluiceError` if there is none."""
+        """Relative path of a variant's file or folder (``None``: the chosen one). Errors: `SluiceError` if absent."""
         name = variant or self.variant
         if name not in self.variants:
             raise SluiceError(f"no variant {name!r} in this bundle; it has {', '.join(sorted(self.variants))}")

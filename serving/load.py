@@ -8,7 +8,10 @@ from serving.bundle import Bundle
 from serving.errors import SluiceError
 from serving.task import Predictor
 
-TASKS = {"retrieval": "serving.retrieval.retriever:Retriever"}
+TASKS = {
+    "retrieval": "serving.retrieval.retriever:Retriever",
+    "transcription": "serving.transcription.transcriber:Transcriber",
+}
 
 
 def load(path: Path | str, variant: str | None = None, threads: int | None = None) -> Predictor:

@@ -93,7 +93,7 @@ def _same_weights(encoder: TorchEncoder, place: Path, bundle: Bundle, threads: i
     if "fp32" not in bundle.variants:
         return
     texts = ["How do I load a model?", "class Trainer: train, evaluate and save"]
-    theirs = OnnxEncoder(place, bundle.file_of("fp32"), threads, bundle.encoder.max_tokens).encode(texts)
+    theirs = OnnxEncoder(place, bundle.file_of("fp32"), threads, bundle.text_encoder().max_tokens).encode(texts)
     if (np.sum(encoder.encode(texts) * theirs, axis=1) < 0.999).any():
         raise SluiceError("the model directory holds other weights than the bundle; name the merged model it came from")
 
