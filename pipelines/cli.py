@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Pipelines from raw sources to a KServe endpoint; no model reaches users without passing measured gates.",
 )
-SYSTEMS = ("codebase",)
+SYSTEMS = ("codebase", "lectures")
 QUESTIONS = (
     "My disk fills up with checkpoints, which setting limits how many are kept?",
     "How can I find a batch size that does not run out of memory automatically?",
@@ -57,22 +57,29 @@ def _environment() -> None:
 def run(
     system: System,
     source: Annotated[
-        str, typer.Option(help="Directory of Python and Markdown; default: the installed transformers package.")
+        str,
+        typer.Option(
+            help="codebase: directory of Python and Markdown (default: the installed transformers). "
+            "lectures: recordings, as a file, directory or s3:// prefix (default: our own samples)."
+        ),
     ] = "",
     full: Annotated[bool, typer.Option("--full", help="Every file of the source, not only its core part.")] = False,
     base_model: Annotated[
-        str, typer.Option(help="Encoder to start from: minilm, a Hugging Face id, or a directory.")
-    ] = "minilm",
+        str,
+        typer.Option(
+            help="Model to start from: a Hugging Face id such as openai/whisper-small, a directory, or what comes with "
+            "the project (minilm for codebase, whisper-nano for lectures)."
+        ),
+    ] = "",
     settings: Annotated[Path | None, typer.Option(help="YAML of settings in place of the system's own.")] = None,
     port: Annotated[int, typer.Option(help="First port of the endpoint, when this command has to start one.")] = 8080,
 ) -> None:
-    """Run a pipeline to a promoted endpoint, or to the gate that refuses (exit code 3); what is unchanged is kept."""
+    """Run a pipeline to promoted endpoints, or to the gate that refuses (exit code 3); what is unchanged is kept."""
     from pipelines.laptop import release_on_laptop
 
     if settings:
         os.environ["SLUICE_SETTINGS"] = str(settings.resolve())
-    arguments = _arguments(_known(system), source, full, base_model)
-    with release_on_laptop(system, arguments, port) as passed:
+    with release_on_laptop(system, _arguments(_known(system), source, full, base_model), port) as passed:
         if not passed:
             raise typer.Exit(3)
 
@@ -83,7 +90,7 @@ def demo(port: Annotated[int, typer.Option(help="First port of the endpoint.")] 
     from pipelines.client import ask_and_print, endpoint_url
     from pipelines.laptop import release_on_laptop, wait_for_interrupt
 
-    with release_on_laptop("codebase", _arguments("codebase", "", False, "minilm"), port):
+    with release_on_laptop("codebase", _arguments("codebase"), port):
         url = endpoint_url("codebase")
         for question in QUESTIONS:
             ask_and_print(url, "codebase", question)
@@ -93,25 +100,26 @@ def demo(port: Annotated[int, typer.Option(help="First port of the endpoint.")] 
 
 @app.command("compile")
 def compile_(
-    system: System = "codebase",
+    system: Annotated[str, typer.Argument(help=f"One of {', '.join(SYSTEMS)}; default: all.")] = "",
     output: Annotated[Path, typer.Option(help="Directory for the YAML.")] = Path("build"),
 ) -> None:
-    """Write the pipeline as KFP YAML, ready to upload in the KFP UI."""
+    """Write the pipelines as KFP YAML, ready to upload in the KFP UI."""
     import importlib
     import warnings
 
     from serving.files import atomic_file
 
-    pipeline = getattr(importlib.import_module(f"pipelines.{_known(system)}"), system)
-    from kfp import compiler
+    for name in [_known(system)] if system else SYSTEMS:
+        pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
+        from kfp import compiler
 
-    target = output / f"{system}.yaml"
-    with atomic_file(target) as scratch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        text = scratch.with_suffix(".yaml")
-        compiler.Compiler().compile(pipeline, str(text))
-        text.replace(scratch)
-    typer.echo(f"wrote {target}")
+        target = output / f"{name}.yaml"
+        with atomic_file(target) as scratch, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            text = scratch.with_suffix(".yaml")
+            compiler.Compiler().compile(pipeline, str(text))
+            text.replace(scratch)
+        typer.echo(f"wrote {target}")
 
 
 @app.command()
@@ -127,12 +135,57 @@ def serve(port: Annotated[int, typer.Option(help="First port; each endpoint take
 def ask(
     question: str,
     system: Annotated[str, typer.Option(help="The system to ask.")] = "codebase",
+    lecture: Annotated[str, typer.Option(help='Ask the lectures: the id of one, or "all".')] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
-    """Ask the live endpoint one question; prints the answer, its sources with file:line, and the request id."""
+    """Ask the live endpoint one question; prints the answer, its sources with file:line or times, the request id."""
     from pipelines.client import ask_and_print, endpoint_url
 
-    ask_and_print(endpoint_url(_known(system)), system, question, as_json)
+    model = "lectures-retriever" if lecture or _known(system) == "lectures" else system
+    only = {"path": lecture} if lecture not in ("", "all") else {}
+    ask_and_print(endpoint_url(model), model, question, as_json, only)
+
+
+@app.command()
+def transcribe(
+    file: Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, mp4, mkv, webm.")],
+    form: Annotated[str, typer.Option("--format", help="text, srt, vtt, json or verbose_json.")] = "text",
+    language: Annotated[str, typer.Option(help="Language code; default: detected by models that know several.")] = "",
+    prompt: Annotated[str, typer.Option(help="Words that may occur, such as names.")] = "",
+) -> None:
+    """Print the transcript of a recording, by the transcriber that was promoted."""
+    from pipelines.speech import transcribe as transcript
+
+    typer.echo(transcript(file, form, language, prompt).rstrip("\n"))
+
+
+@app.command()
+def summarize(
+    file: Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, mp4, mkv, webm.")],
+    as_json: Annotated[bool, typer.Option("--json", help="Print transcript, segments and bullets as JSON.")] = False,
+) -> None:
+    """Print a recording's bullet summary with times, by the models that were promoted."""
+    from pipelines.speech import print_summary
+    from pipelines.speech import summarize as summary
+
+    found = summary(file)
+    typer.echo(json.dumps(found)) if as_json else print_summary(found)
+
+
+@app.command()
+def pretrain(
+    model: Annotated[str, typer.Argument(help="whisper-nano")],
+    output: Annotated[Path, typer.Option(help="Directory for the model.")] = Path("build/whisper-nano"),
+    digits: Annotated[
+        Path | None, typer.Option(help="Directory of the Free Spoken Digit Dataset's recordings, to train on them too.")
+    ] = None,
+) -> None:
+    """Make the small speech model that comes with the project again, from sentences that espeak-ng reads."""
+    if model != "whisper-nano":
+        raise SluiceError(f"no recipe for {model!r}; there is whisper-nano")
+    from components.pretrain.run import pretrain as make
+
+    make(output, digits)
 
 
 @app.command()
@@ -140,44 +193,39 @@ def feedback(
     request_id: str,
     vote: Annotated[str, typer.Argument(help="up or down")],
     correction: Annotated[str, typer.Option(help="What would have been right: words, a path, or a symbol.")] = "",
-    system: Annotated[str, typer.Option(help="The system that answered.")] = "codebase",
+    system: Annotated[str, typer.Option(help="The endpoint that answered.")] = "codebase",
 ) -> None:
     """Say whether an answer helped. It becomes a feature of its passages and a labelled row for the next training."""
     from pipelines.client import endpoint_url, post
 
     body = {"request_id": request_id, "vote": vote} | ({"correction": correction} if correction else {})
-    typer.echo(json.dumps(post(f"{endpoint_url(_known(system))}/feedback", body)))
+    typer.echo(json.dumps(post(f"{endpoint_url(system)}/feedback", body)))
+
+
+Endpoint = Annotated[str, typer.Argument(help="An endpoint: codebase, lectures-transcriber, lectures-highlights, …")]
 
 
 @app.command()
-def status(system: System = "codebase") -> None:
+def status(endpoint: Endpoint = "codebase") -> None:
     """Show what is served, by which revision and model version, and the last verdicts."""
     from components.rollout.operate import status as state_of
     from pipelines.client import show_status
 
-    show_status(_known(system), state_of(system))
+    show_status(endpoint, state_of(endpoint))
 
 
 @app.command()
-def rollback(system: System = "codebase") -> None:
+def rollback(endpoint: Endpoint = "codebase") -> None:
     """Put the previous model back at 100 %, now, without a pipeline."""
     from components.rollout.operate import rollback as back
 
-    typer.echo(back(_known(system)))
+    typer.echo(back(endpoint))
 
 
-def _arguments(system: str, source: str, full: bool, base_model: str) -> dict[str, Any]:
-    from pipelines.digest import source_digest
-    from pipelines.laptop import feedback_count, source_directory
+def _arguments(system: str, source: str = "", full: bool = False, base_model: str = "") -> dict[str, Any]:
+    from pipelines.systems import SYSTEMS as KNOWN
 
-    directory = source_directory(source)
-    part = "all" if full or source else "core"
-    return {
-        "source": str(directory) if source else "",
-        "part": part,
-        "base_model": base_model,
-        "revision": source_digest(directory, part, str(feedback_count())),
-    }
+    return KNOWN[system].arguments(source, full, base_model or KNOWN[system].base_model)
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
@@ -13,10 +14,11 @@ from serving.errors import SluiceError
 from serving.files import home
 from serving.verdict import Verdict, read_verdicts
 
-_MEND = "start what was promoted with `sluice serve`, or promote a model with `sluice run codebase`"
+_MEND = "start what was promoted with `sluice serve`, or promote a model with `sluice run`"
+_KINDS = {"inferenceservices": "v1beta1", "inferencegraphs": "v1alpha1"}
 
 
-def _objects() -> list[dict[str, Any]]:
+def _objects(plural: str) -> list[dict[str, Any]]:
     from kubernetes import client, config
     from urllib3.exceptions import HTTPError
 
@@ -25,9 +27,9 @@ def _objects() -> list[dict[str, Any]]:
         api = client.CustomObjectsApi()
         found = api.list_namespaced_custom_object(
             "serving.kserve.io",
-            "v1beta1",
+            _KINDS[plural],
             os.environ.get("SLUICE_NAMESPACE", "default"),
-            "inferenceservices",
+            plural,
             _request_timeout=10,
         )
     except (config.ConfigException, HTTPError, client.ApiException) as error:
@@ -35,21 +37,25 @@ def _objects() -> list[dict[str, Any]]:
     return list(found["items"])
 
 
-def services() -> list[str]:
-    """Names of the InferenceServices in the namespace."""
-    return [item["metadata"]["name"] for item in _objects()]
+def services() -> dict[str, str]:
+    """Names and addresses of what is served in the namespace: InferenceServices, then InferenceGraphs.
+
+    Raises:
+        SluiceError: no control plane answers.
+    """
+    found = [item for plural in _KINDS for item in _objects(plural)]
+    return {item["metadata"]["name"]: str(item.get("status", {}).get("url") or "") for item in found}
 
 
-def endpoint_url(system: str) -> str:
-    """Address of a system's InferenceService, from its status.
+def endpoint_url(name: str) -> str:
+    """Address of an InferenceService or InferenceGraph, from its status.
 
     Raises:
         SluiceError: no control plane answers, or nothing of that name is served.
     """
-    for item in _objects():
-        if item["metadata"]["name"] == system and item.get("status", {}).get("url"):
-            return str(item["status"]["url"])
-    raise SluiceError(f"nothing is served under the name {system}; {_MEND}")
+    if url := services().get(name):
+        return url
+    raise SluiceError(f"nothing is served under the name {name}; {_MEND}")
 
 
 def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -71,11 +77,15 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
     return dict(content)
 
 
-def ask_and_print(url: str, system: str, question: str, as_json: bool = False) -> None:
-    """Ask one question and print the answer with confidence, sources as path:line, revision and request id."""
-    result = post(f"{url}/v1/models/{system}:predict", {"instances": [{"question": question, "top_k": 3}]})[
-        "predictions"
-    ][0]
+def ask_and_print(
+    url: str, model: str, question: str, as_json: bool = False, only: Mapping[str, str] | None = None
+) -> None:
+    """Ask one question and print the answer with confidence, sources by place, revision and request id.
+
+    ``only`` are more fields of the request, such as the path to search.
+    """
+    instance = {"question": question, "top_k": 3, **(only or {})}
+    result = post(f"{url}/v1/models/{model}:predict", {"instances": [instance]})["predictions"][0]
     if as_json:
         print(json.dumps(result))
         return
@@ -86,8 +96,23 @@ def ask_and_print(url: str, system: str, question: str, as_json: bool = False) -
         f"revision {result['revision']}, request {result['request_id']}[/]"
     )
     for source in result["sources"]:
-        place = f"{source['path']}:{source['lines'][0]}"
-        console.print(f"  {source['score']:7.2f}  {escape(place)}  [dim]{escape(source['name'])}[/]", soft_wrap=True)
+        console.print(
+            f"  {source['score']:7.2f}  {escape(place(source))}  [dim]{escape(source['name'])}[/]", soft_wrap=True
+        )
+
+
+def place(source: Mapping[str, Any]) -> str:
+    """Where a source is, for people: a recording and its times, or a file and its line."""
+    if source.get("start") is not None:
+        return f"{source['path']} {clock(source['start'])}-{clock(source['end'])}"
+    return f"{source['path']}:{source['lines'][0]}"
+
+
+def clock(seconds: float) -> str:
+    """Seconds as m:ss, or h:mm:ss from an hour on."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def last_verdicts(system: str) -> list[Verdict]:

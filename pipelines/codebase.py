@@ -27,19 +27,18 @@ def codebase(source: str = "", revision: str = "", part: str = "core", base_mode
     )
     asked = named(make_qa(passages=read.outputs["passages"], settings=settings["make_qa"]), "Make questions", "make_qa")
     checked = named(
-        validate(
-            passages=read.outputs["passages"], questions=asked.outputs["questions"], settings=settings["validate"]
-        ),
+        validate(corpus=read.outputs["passages"], examples=asked.outputs["questions"], settings=settings["validate"]),
         "Validate data",
         "validate",
     )
     features = named(
         featurize(
-            passages=checked.outputs["clean_passages"],
-            questions=checked.outputs["clean_questions"],
+            corpus=checked.outputs["clean_corpus"],
+            examples=checked.outputs["clean_examples"],
             settings=settings["featurize"],
         ),
         "Featurize",
         "featurize",
     )
-    release("codebase", base_model, checked, features, settings)
+    outputs = {name: features.outputs[name] for name in ("frame", "snapshot")}
+    release("codebase", "retrieval", base_model, checked, settings, outputs)

@@ -3,11 +3,14 @@
 import ast
 import functools
 import hashlib
+import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"components", "serving", "load_tests", "feature_repo", "pipelines"}
+_PLACE = re.compile(r"[a-z_]+(\.\w+)+:\w+")
 SOURCE_SUFFIXES = {".py", ".md", ".jsonl"}
 
 
@@ -20,23 +23,31 @@ def _file_of(module: str) -> Path | None:
 
 
 @functools.cache
-def _imports(file: Path) -> frozenset[str]:
-    """Project modules named by any import of a file, those inside functions too."""
+def _imports(file: Path, task: str) -> frozenset[str]:
+    """Project modules named by any import of a file, those inside functions too, and those it finds by their task.
+
+    By task are found ``part("train", task)`` (components.train.<task>) and tables of ``"package.module:name"``.
+    """
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "part" and task:
+            names |= {f"components.{step.value}.{task}" for step in node.args[:1] if isinstance(step, ast.Constant)}
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _PLACE.fullmatch(node.value):
+            names.add(node.value.partition(":")[0])
     return frozenset(name for name in names if name.split(".")[0] in ROOMS and _file_of(name))
 
 
 @functools.cache
-def code_digest(module: str) -> str:
-    """SHA-256 (16 hex digits) over a module, every project module that it reaches by imports, and the YAML beside them.
+def code_digest(module: str, task: str = "") -> str:
+    """SHA-256 (16 hex digits) over a module, every project module that it reaches by imports, and the data beside them.
 
     KFP's cache sees a step's signature and arguments but not the code that its body imports; this digest, handed to the
-    step as an environment variable, closes that gap.
+    step as an environment variable, closes that gap. ``task`` is the kind of model that the step works on, whose own
+    module the step finds at run time.
     """
     seen: dict[str, Path] = {}
     queue = [module]
@@ -45,20 +56,30 @@ def code_digest(module: str) -> str:
         file = _file_of(name)
         if file and name not in seen:
             seen[name] = file
-            queue.extend(_imports(file))
-    files = set(seen.values()) | {data for file in seen.values() for data in file.parent.glob("*.yaml")}
+            queue.extend(_imports(file, task))
+    files = set(seen.values()) | {data for folder in {file.parent for file in seen.values()} for data in _data(folder)}
     sha = hashlib.sha256(sys.version.encode())
     for file in sorted(files):
         sha.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
     return sha.hexdigest()[:16]
 
 
-def source_digest(source: Path, *extra: str) -> str:
-    """SHA-256 (16 hex digits) over the Python, Markdown and JSON-lines files below ``source``, and over ``extra``."""
+def _data(folder: Path) -> set[Path]:
+    """A room's data: the YAML beside its modules, and everything in its folders that hold no modules."""
+    folders = [f for f in folder.iterdir() if f.is_dir() and not any(f.glob("*.py")) and f.name != "__pycache__"]
+    return set(folder.glob("*.yaml")) | {file for f in folders for file in f.rglob("*") if file.is_file()}
+
+
+def source_digest(source: Path, *extra: str, suffixes: Collection[str] = SOURCE_SUFFIXES) -> str:
+    """SHA-256 (16 hex digits) over the files below ``source`` (Python, Markdown, JSON lines), and over ``extra``.
+
+    Other ``suffixes`` may be asked for; none means every file.
+    """
     sha = hashlib.sha256("\0".join(extra).encode())
-    for file in sorted(p for p in source.rglob("*") if p.suffix in SOURCE_SUFFIXES and p.is_file()):
+    for file in sorted(p for p in source.rglob("*") if p.is_file() and (not suffixes or p.suffix in suffixes)):
         sha.update(str(file.relative_to(source)).encode())
-        sha.update(file.read_bytes())
+        with file.open("rb") as stream:
+            sha.update(hashlib.file_digest(stream, "sha256").digest())
     history = source / ".git" / "logs" / "HEAD"
     if history.is_file():
         sha.update(history.read_bytes())

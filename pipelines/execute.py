@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 from serving.errors import SluiceError
 from serving.files import home
@@ -50,7 +51,14 @@ def main(reference: str, arguments: str) -> None:
 
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(root), enable_caching=True)
     pipeline = getattr(importlib.import_module(module), name)
+    print("TITLES", json.dumps(titles(pipeline.pipeline_spec)), flush=True)
     pipeline(**json.loads(arguments))
+
+
+def titles(spec: Any) -> dict[str, str]:
+    """Display names of a compiled pipeline's tasks, by the names that kfp.local logs."""
+    dags = [spec.root.dag, *(component.dag for component in spec.components.values())]
+    return {name: task.task_info.name for dag in dags for name, task in dag.tasks.items()}
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from pipelines import run as runs
-from pipelines.client import endpoint_url, gates_table, last_verdicts, services
-from serving.errors import SluiceError
+from pipelines.client import gates_table, last_verdicts, services
+from pipelines.systems import SYSTEMS
 from serving.files import home
 from serving.laptop import process
 
@@ -98,65 +98,35 @@ def serving_here(port: int) -> Iterator[FeatureServer | None]:
 def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> Iterator[bool]:
     """Run a system's pipeline with a cluster's stand-in beside it; yield, while it serves, whether every gate passed.
 
-    Prints every step, the table of verdicts and the path of the report.
+    Prints every step, and for each endpoint the table of verdicts and the path of its report.
     """
     with serving_here(port) as features:
 
         def after(step: str) -> None:
-            if step == "featurize" and features:
+            if step.startswith("featurize") and features:
                 features.start()
 
-        part = "all of it" if arguments["part"] == "all" else "its user-facing core; --full takes every file"
-        console.print(f"[bold]{system}[/]: {arguments['source'] or 'the installed transformers package'} ({part})")
+        known = SYSTEMS[system]
+        console.print(f"[bold]{system}[/]: {known.describe(arguments)}")
         outcome = runs.run(f"pipelines.{system}:{system}", arguments, console, after)
         done = [step for step in outcome.steps if not step.cached]
         console.print(
             f"{len(done)} steps run, {len(outcome.steps) - len(done)} from the cache, {outcome.seconds:.0f} s"
             f"\n[dim]log: {outcome.log}[/]"
         )
-        console.print(gates_table(system))
-        console.print(f"report: {outcome.report}")
-        yield all(verdict.passed for verdict in last_verdicts(system))
+        for endpoint in known.endpoints:
+            console.print(gates_table(endpoint))
+            console.print(f"report: {home() / 'reports' / f'{endpoint}.html'}", soft_wrap=True)
+        yield all(verdict.passed for endpoint in known.endpoints for verdict in last_verdicts(endpoint))
 
 
 def wait_for_interrupt() -> None:
     """Serve until Ctrl-C or SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    for name in services():
-        console.print(f"{name}: {endpoint_url(name)}")
+    for name, url in services().items():
+        console.print(f"{name}: {url}")
     console.print("serving; Ctrl-C stops everything")
     with contextlib.suppress(KeyboardInterrupt):
         while not stop.is_set():
             time.sleep(0.2)
-
-
-def source_directory(source: str) -> Path:
-    """The directory to read: ``source``, or the installed transformers package.
-
-    Raises:
-        SluiceError: there is no such directory.
-    """
-    if source:
-        path = Path(source).resolve()
-        if not path.is_dir():
-            raise SluiceError(f"--source {source}: no such directory; name one that holds Python or Markdown files")
-        return path
-    import importlib.util
-
-    spec = importlib.util.find_spec("transformers")
-    if spec is None or not spec.origin:
-        raise SluiceError(
-            "the transformers package is not installed here; install it, or name a directory with --source"
-        )
-    return Path(spec.origin).parent
-
-
-def feedback_count() -> int:
-    """How many votes people have given; a new one makes the data of the next run new."""
-    url = os.environ.get("SLUICE_FEEDBACK_DB", f"sqlite:///{home() / 'feedback.db'}")
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
-        return 0
-    from serving.feedback import labelled
-
-    return len(labelled(url))

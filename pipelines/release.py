@@ -1,6 +1,7 @@
 """The shared block of every system: from checked rows to a model behind the endpoint, every gate on the way."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kfp import dsl
@@ -23,97 +24,124 @@ from pipelines.tasks import named, study_workers
 Section = Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Release:
+    """One model on its way to users.
+
+    system: name of the system, and of its InferenceService. task: what the model does (retrieval, transcription, …).
+    data: the task "Validate data" (clean_corpus, clean_examples, verdict, report). settings: one section a step.
+    features: artifacts of the feature store that the bundle needs (frame, snapshot). title: prefix of the steps' names,
+    where a system has several models.
+    """
+
+    system: str
+    task: str
+    data: PipelineTask
+    settings: Mapping[str, Section]
+    features: Mapping[str, Any]
+    title: str = ""
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        """The checked tables that every step reads."""
+        return {"corpus": self.data.outputs["clean_corpus"], "examples": self.data.outputs["clean_examples"]}
+
+    def step(self, task: PipelineTask, title: str, room: str, **options: Any) -> PipelineTask:
+        """A task of this release, named for people, cached by the code of its room for this kind of model."""
+        return named(task, f"{self.title}{title}", room, kind=self.task, **options)
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What the gates decided on: the challenger's and the champion's bundle, and the verdicts of all gates."""
+
+    challenger: Any
+    champion: Any
+    verdict: Any
+
+
 def release(
-    system: str, base_model: str, data: PipelineTask, features: PipelineTask, settings: Mapping[str, Section]
-) -> None:
+    system: str,
+    task: str,
+    base_model: str,
+    data: PipelineTask,
+    settings: Mapping[str, Section],
+    features: Mapping[str, Any] | None = None,
+    title: str = "",
+) -> Judged:
     """Add the tasks tune -> train -> merge -> quantize -> evaluate -> gate -> register -> roll out -> report.
 
     Args:
         system: name of the system, and of its InferenceService.
+        task: what the model does; every step finds its own part for it.
         base_model: Hugging Face id or directory, or a name that `components.base` knows.
-        data: the task "Validate"; gives clean_passages, clean_questions, verdict and report.
-        features: the task "Featurize"; gives frame and snapshot.
+        data: the task "Validate data"; gives clean_corpus, clean_examples, verdict and report.
         settings: one section a step, from the system's YAML.
+        features: what the feature store adds to a bundle (frame, snapshot).
+        title: prefix of the steps' display names.
     """
-    rows = {"passages": data.outputs["clean_passages"], "questions": data.outputs["clean_questions"]}
-    encoder = named(base(base_model=base_model), "Fetch base model", "base").outputs["model"]
-    best, trained, merged = _learn(encoder, rows, settings)
-    tuned = _candidate(merged.outputs["merged"], rows, features, settings, "")
-    # Like with like: the yardstick is served as INT8 too, as far as that keeps 95 % of its recall.
-    yardstick = {**settings, "quantize": {**settings["quantize"], "min_retained": 0.95}}
-    plain = _candidate(encoder, rows, features, yardstick, " (base)")
-    standing = named(
-        champion(system=system, challenger=tuned["bundle"], fallback=plain["bundle"]),
-        "Find champion",
-        "champion",
-        cached=False,
-    )
-    judged = {
-        role: named(evaluate(bundle=bundle, settings=settings["evaluate"], **rows), f"Evaluate {role}", "evaluate")
-        for role, bundle in (
-            ("challenger", tuned["bundle"]),
-            ("base", plain["bundle"]),
-            ("champion", standing.outputs["champion"]),
-        )
-    }
-    verdict = named(
-        gate(
-            data=data.outputs["verdict"],
-            quantisation=tuned["verdict"],
-            settings=settings["gate"],
-            **{role: task.outputs["predictions"] for role, task in judged.items()},
-        ),
-        "Compare with champion",
-        "gate",
-    )
-    pages = {
-        "data": data.outputs["report"],
-        "study": best.outputs["history"],
-        "training": trained.outputs["history"],
-        "quantisation": tuned["report"],
-        "evaluation": judged["challenger"].outputs["report"],
-        "gate": verdict.outputs["report"],
-    }
-    _deliver(system, tuned["bundle"], standing, verdict, rows["questions"], pages, settings)
+    own = Release(system, task, data, settings, features or {}, title)
+    model = own.step(base(base_model=base_model, task=task), "Fetch base model", "base").outputs["model"]
+    best, trained, merged = _learn(own, model)
+    tuned = _candidate(own, merged.outputs["merged"], "")
+    # Like with like: the yardstick is served as INT8 too, as far as that keeps 95 % of its quality.
+    yardstick = replace(own, settings={**settings, "quantize": {**settings["quantize"], "min_retained": 0.95}})
+    plain = _candidate(yardstick, model, " (base)")
+    pages = {"study": best.outputs["history"], "training": trained.outputs["history"]}
+    return _decide(own, tuned, plain, pages)
 
 
-def _learn(
-    encoder: Any, rows: dict[str, Any], settings: Mapping[str, Section]
-) -> tuple[PipelineTask, PipelineTask, PipelineTask]:
+def refresh(
+    system: str,
+    task: str,
+    base_model: str,
+    data: PipelineTask,
+    settings: Mapping[str, Section],
+    features: Mapping[str, Any] | None = None,
+    title: str = "",
+) -> Judged:
+    """The same without learning: new data behind the base model, through the same gates; arguments as `release`."""
+    own = Release(system, task, data, settings, features or {}, title)
+    model = own.step(base(base_model=base_model, task=task), "Fetch base model", "base").outputs["model"]
+    fresh = _candidate(own, model, "")
+    return _decide(own, fresh, fresh, {})
+
+
+def _learn(own: Release, model: Any) -> tuple[PipelineTask, PipelineTask, PipelineTask]:
     """The tasks "Best trial", "Train adapter" and "Merge adapter"."""
-    study = named(create_study(base=encoder, settings=settings["tune"], **rows), "Create study", "tune")
-    with dsl.ParallelFor(study_workers(), name="tune") as worker:
-        trials = named(
-            search(study=study.outputs["study"], worker=worker, base=encoder, settings=settings["tune"], **rows),
+    rows, settings = own.rows, own.settings
+    study = own.step(create_study(base=model, settings=settings["tune"], **rows), "Create study", "tune")
+    with dsl.ParallelFor(study_workers(), name=f"tune {own.task}") as worker:
+        trials = own.step(
+            search(study=study.outputs["study"], worker=worker, base=model, settings=settings["tune"], **rows),
             "Search hyperparameters",
             "tune",
             threads=1,
         )
-    best = named(
+    best = own.step(
         best_trial(study=study.outputs["study"], done=dsl.Collected(trials.output), settings=settings["tune"]),
         "Best trial",
         "tune",
     )
-    trained = named(
-        train(base=encoder, hyperparameters=best.outputs["Output"], settings=settings["train"], **rows),
+    trained = own.step(
+        train(base=model, hyperparameters=best.outputs["Output"], settings=settings["train"], **rows),
         "Train adapter",
         "train",
     )
-    merged = named(merge(base=encoder, adapter=trained.outputs["adapter"]), "Merge adapter", "merge")
+    merged = own.step(merge(base=model, adapter=trained.outputs["adapter"]), "Merge adapter", "merge")
     return best, trained, merged
 
 
-def _candidate(
-    model: Any, rows: dict[str, Any], features: PipelineTask, settings: Mapping[str, Section], suffix: str
-) -> dict[str, Any]:
-    quantized = named(quantize(model=model, settings=settings["quantize"], **rows), f"Quantize{suffix}", "quantize")
-    packed = named(
+def _candidate(own: Release, model: Any, suffix: str) -> dict[str, Any]:
+    quantized = own.step(
+        quantize(model=model, settings=own.settings["quantize"], **own.rows), f"Quantize{suffix}", "quantize"
+    )
+    packed = own.step(
         pack(
             variants=quantized.outputs["variants"],
-            frame=features.outputs["frame"],
-            snapshot=features.outputs["snapshot"],
-            settings=settings["pack"],
-            **rows,
+            settings={"system": own.system, **own.settings["pack"]},
+            **own.rows,
+            **own.features,
         ),
         f"Pack bundle{suffix}",
         "pack",
@@ -125,35 +153,74 @@ def _candidate(
     }
 
 
+def _decide(own: Release, tuned: Mapping[str, Any], plain: Mapping[str, Any], pages: dict[str, Any]) -> Judged:
+    """Compare challenger, champion and base model; deliver the challenger if every gate lets it pass."""
+    settings = own.settings
+    standing = own.step(
+        champion(system=own.system, challenger=tuned["bundle"], fallback=plain["bundle"]),
+        "Find champion",
+        "champion",
+        cached=False,
+    )
+    judged = {
+        role: own.step(
+            evaluate(bundle=bundle, settings=settings["evaluate"], **own.rows), f"Evaluate {role}", "evaluate"
+        )
+        for role, bundle in (
+            ("challenger", tuned["bundle"]),
+            ("base", plain["bundle"]),
+            ("champion", standing.outputs["champion"]),
+        )
+    }
+    verdict = own.step(
+        gate(
+            data=own.data.outputs["verdict"],
+            quantisation=tuned["verdict"],
+            settings=settings["gate"],
+            **{role: task.outputs["predictions"] for role, task in judged.items()},
+        ),
+        "Compare with champion",
+        "gate",
+    )
+    pages = {
+        **pages,
+        "data": own.data.outputs["report"],
+        "quantisation": tuned["report"],
+        "evaluation": judged["challenger"].outputs["report"],
+        "gate": verdict.outputs["report"],
+    }
+    _deliver(own, tuned["bundle"], standing, verdict, judged["challenger"].outputs["asked"], pages)
+    return Judged(tuned["bundle"], standing.outputs["champion"], verdict.outputs["verdict"])
+
+
 def _deliver(
-    system: str,
-    bundle: Any,
-    standing: PipelineTask,
-    verdict: PipelineTask,
-    questions: Any,
-    pages: dict[str, Any],
-    settings: Mapping[str, Section],
+    own: Release, bundle: Any, standing: PipelineTask, verdict: PipelineTask, asked: Any, pages: dict[str, Any]
 ) -> None:
     """Register and roll out what the gate let pass; report either way."""
-    with dsl.If(verdict.outputs["passed"] == True, name="passed"):  # noqa: E712 - KFP builds the condition from this operator
-        version = named(
-            register(system=system, bundle=bundle, verdict=verdict.outputs["verdict"], settings=settings["register"]),
+    with dsl.If(verdict.outputs["passed"] == True, name=f"passed {own.task}"):  # noqa: E712 - KFP reads this operator
+        version = own.step(
+            register(
+                system=own.system,
+                bundle=bundle,
+                verdict=verdict.outputs["verdict"],
+                settings=own.settings["register"],
+            ),
             "Register challenger",
             "register",
         )
-        rolled = named(
+        rolled = own.step(
             rollout(
-                system=system,
+                system=own.system,
                 bundle=version.outputs["stored"],
                 version=version.outputs["Output"],
                 champion=standing.outputs["champion"],
-                questions=questions,
-                settings=settings["rollout"],
+                asked=asked,
+                settings=own.settings["rollout"],
             ),
             "Roll out",
             "rollout",
             cached=False,
         )
-        named(report(rollout=rolled.outputs["report"], **pages), "Report", "report", cached=False)
-    with dsl.Else(name="refused"):
-        named(report(**pages), "Report", "report", cached=False)
+        own.step(report(rollout=rolled.outputs["report"], **pages), "Report", "report", cached=False)
+    with dsl.Else(name=f"refused {own.task}"):
+        own.step(report(**pages), "Report", "report", cached=False)

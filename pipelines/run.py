@@ -20,6 +20,7 @@ from serving.files import home
 _STARTED = re.compile(r"Executing task \S*?'([^']+)'")
 _ENDED = re.compile(r"Task \S*?'([^']+)'\S* finished with status \S*?(SUCCESS|FAILURE)")
 _CACHED = re.compile(r"Task (\S+) cache hit")
+_TITLES = re.compile(r"^TITLES (\{.*\})$")
 _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _SPOKEN = re.compile(r"(?:serving\.errors\.)?SluiceError: (.+)")
 _STEP_LINE = re.compile(r"^ {12}(?!\[KFP|\s|[{}\"\]])(\S.{0,200})")
@@ -36,10 +37,9 @@ class Step:
 
 @dataclass
 class Outcome:
-    """What a run left: steps in order of their end, its log, and the page that reports it."""
+    """What a run left: steps in order of their end, its log, and its seconds."""
 
     log: Path
-    report: Path
     steps: list[Step] = field(default_factory=list)
     seconds: float = 0.0
 
@@ -62,7 +62,7 @@ def run(
     logs = home() / "logs"
     logs.mkdir(parents=True, exist_ok=True)
     system = reference.partition(":")[2]
-    outcome = Outcome(logs / f"{system}-{time.strftime('%Y%m%d-%H%M%S')}.log", home() / "reports" / f"{system}.html")
+    outcome = Outcome(logs / f"{system}-{time.strftime('%Y%m%d-%H%M%S')}.log")
     began = time.monotonic()
     with outcome.log.open("w+", encoding="utf-8", errors="replace") as log:
         child = subprocess.Popen(
@@ -86,30 +86,34 @@ def run(
 def _show(child: "subprocess.Popen[bytes]", outcome: Outcome, console: Console, on_step: Callable[[str], None]) -> None:
     columns = (
         SpinnerColumn(),
-        TextColumn("{task.description:<28}"),
+        TextColumn("{task.description:<36}"),
         BarColumn(24),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[note]}"),
     )
     begun: dict[str, float] = {}
+    titles: dict[str, str] = {}
     with Progress(*columns, console=console, transient=True) as progress:
         bar = progress.add_task("starting", total=None, note="")
         for line in _lines(child, outcome.log):
-            _account(line, outcome, begun, progress, bar, on_step)
+            if match := _TITLES.match(line):
+                titles |= json.loads(match[1])
+            _account(line, outcome, begun, titles, progress, bar, on_step)
 
 
 def _account(
     line: str,
     outcome: Outcome,
     begun: dict[str, float],
+    titles: Mapping[str, str],
     progress: Progress,
     bar: TaskID,
     on_step: Callable[[str], None],
 ) -> None:
     if match := _STARTED.search(line):
         begun[match[1]] = time.monotonic()
-        progress.update(bar, description=match[1], note="")
+        progress.update(bar, description=titles.get(match[1], match[1]), note="")
     elif match := _CACHED.search(line):
         outcome.steps.append(Step(match[1], cached=True))
         on_step(match[1])
@@ -117,7 +121,7 @@ def _account(
         step = Step(match[1], time.monotonic() - begun.pop(match[1]))
         outcome.steps.append(step)
         mark = "[green]✓[/]" if match[2] == "SUCCESS" else "[red]✗[/]"
-        progress.console.print(f"{mark} {step.name:<28} {step.seconds:6.1f} s")
+        progress.console.print(f"{mark} {titles.get(step.name, step.name):<36} {step.seconds:6.1f} s")
         on_step(step.name)
     elif match := _STEP_LINE.match(line):
         progress.update(bar, note=match[1].replace("[", r"\[")[:80])

@@ -8,15 +8,16 @@ from pipelines.digest import code_digest
 
 
 def named(
-    task: PipelineTask, title: str, room: str, *, cached: bool = True, threads: int | None = None
+    task: PipelineTask, title: str, room: str, *, kind: str = "", cached: bool = True, threads: int | None = None
 ) -> PipelineTask:
     """Give a task its display name and make its cache key follow the code of ``components/<room>``.
 
-    ``threads`` caps the numeric libraries of the step (set it where steps run side by side). ``cached=False`` is for
-    steps that read live state: a registry, a cluster.
+    ``kind`` is the task of the model that the step works on (retrieval, transcription, …): its part of the room
+    counts, the others' do not. ``threads`` caps the numeric libraries of the step (set it where steps run side by
+    side). ``cached=False`` is for steps that read live state: a registry, a cluster.
     """
     task.set_display_name(title)
-    task.set_env_variable("SLUICE_CODE_DIGEST", code_digest(f"components.{room}.component"))
+    task.set_env_variable("SLUICE_CODE_DIGEST", code_digest(f"components.{room}.component", kind))
     task.set_caching_options(cached)
     if threads:
         task.set_env_variable("OMP_NUM_THREADS", str(threads))

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from pipelines.digest import code_digest, source_digest
+from pipelines.digest import _file_of, _imports, code_digest, source_digest
 
 
 def test_the_digest_of_a_source_follows_content_names_and_extra_words(tmp_path: Path) -> None:
@@ -15,9 +15,15 @@ def test_the_digest_of_a_source_follows_content_names_and_extra_words(tmp_path: 
 
 
 def test_the_digest_of_a_step_reaches_imports_inside_functions_but_not_other_steps() -> None:
-    from pipelines.digest import _file_of, _imports
-
-    reached = _imports(_file_of("components.evaluate.component"))  # type: ignore[arg-type]
+    reached = _imports(_file_of("components.evaluate.component"), "")  # type: ignore[arg-type]
     assert any(name.startswith("components.evaluate.") for name in reached)
     assert not any(name.startswith("components.train") for name in reached)
     assert code_digest("components.evaluate.component") != code_digest("components.gate.component")
+
+
+def test_a_step_is_known_by_its_code_for_its_own_kind_of_model(tmp_path: Path) -> None:
+    file = tmp_path / "some.py"
+    file.write_text('part("train", spec.task)\nTASKS = {"retrieval": "serving.retrieval.retriever:Retriever"}\n')
+    assert _imports(file, "transcription") == {"components.train.transcription", "serving.retrieval.retriever"}
+    room = "components.train.component"
+    assert code_digest(room, "retrieval") != code_digest(room, "transcription")
