@@ -11,6 +11,7 @@ from rich.console import Console
 if TYPE_CHECKING:
     import pandas as pd
 
+    from load_tests.asked import Row
     from load_tests.plan import Target
     from load_tests.slo import LoadTest
     from serving.verdict import Verdict
@@ -23,30 +24,35 @@ out, err = Console(), Console(stderr=True)
 def main(
     host: Annotated[str, typer.Option(help="Base URL of the endpoint, e.g. http://127.0.0.1:8080.")],
     model: Annotated[str, typer.Option(help="Name of the model in the v1 route.")] = "codebase",
-    slo: Annotated[str, typer.Option(help="SLO file (YAML), or a system's name.")] = "codebase",
+    slo: Annotated[str, typer.Option(help="SLO file (YAML), or a system's name; the model's without.")] = "",
     questions: Annotated[Path | None, typer.Option(help="YAML, JSON lines or parquet; own ones without.")] = None,
+    requests: Annotated[
+        Path | None, typer.Option(help="JSON lines of whole requests, as the step 'evaluate' writes; any task.")
+    ] = None,
     users: Annotated[int | None, typer.Option(help="Users at once, instead of the SLO file's.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests/s offered; 0: users think between questions.")] = None,
     seconds: Annotated[float | None, typer.Option(help="Length of the window.")] = None,
     report: Annotated[Path | None, typer.Option(help="Directory for load.html and samples.csv.")] = None,
 ) -> None:
-    """Personas ask an endpoint under load; the SLO decides. Exit status 0: kept, 1: missed, 2: could not be tested."""
+    """Users ask an endpoint under load; the SLO decides. Exit status 0: kept, 1: missed, 2: could not be tested."""
+    from load_tests.asked import asked_questions, read_asked
     from load_tests.plan import Target
     from load_tests.slo import judge, read_slo
     from serving.errors import SluiceError
 
     try:
-        test = read_slo(slo)
+        test = read_slo(slo or model)
         given = {"users": users, "rate": rate or None if rate is not None else test.load.rate, "seconds": seconds}
         chosen = {name: value for name, value in given.items() if value or name == "rate"}
         load = test.load.model_validate({**test.load.model_dump(), **chosen})
         target = Target("endpoint", host.rstrip("/"), load.users, load.rate)
-        samples = _run(target, model, questions, test.model_copy(update={"load": load}))
+        asked = read_asked(requests) if requests else asked_questions(questions)
+        samples = _run(target, model, asked, test.model_copy(update={"load": load}))
     except (SluiceError, ValueError) as error:
         err.print(f"[red]{error}[/]")
         sys.exit(2)
     # Users who think offer no rate of their own, so none can be demanded.
-    promised = test.slo if load.rate else test.slo.model_copy(update={"requests_per_s": 0})
+    promised = test.slo if load.rate else test.slo.model_copy(update={"requests_per_s": 0, "units_per_s": 0})
     verdict = judge(samples, promised)
     _print(samples, verdict)
     if report:
@@ -56,14 +62,12 @@ def main(
     sys.exit(0 if verdict.passed else 1)
 
 
-def _run(target: "Target", model: str, questions: Path | None, test: "LoadTest") -> "pd.DataFrame":
+def _run(target: "Target", model: str, asked: "list[Row]", test: "LoadTest") -> "pd.DataFrame":
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from load_tests.questions import read_questions
     from load_tests.run import run_targets
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-    asked = read_questions(questions)
     with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=err, transient=True) as progress:
         bar = progress.add_task(f"{target.users} users ask {target.host}", total=test.load.seconds)
         return run_targets(

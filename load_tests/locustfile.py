@@ -1,11 +1,12 @@
-"""Users of a question-answering endpoint, by persona.
+"""Users of an endpoint, by persona where the request rows name one.
 
 ``locust -f load_tests/locustfile.py --host URL`` opens Locust's own page. `load_tests.run` starts this file headless
-with a plan (JSON, named by ``$SLUICE_LOAD_PLAN``): targets, questions, where samples go. Without a plan the
+with a plan (JSON, named by ``$SLUICE_LOAD_PLAN``): targets, request rows, where samples go. Without a plan the
 personas ask the project's own questions and think between them.
 """
 
 import csv
+import functools
 import json
 import random
 import time
@@ -14,9 +15,11 @@ from typing import Any
 import gevent  # type: ignore[import-untyped]
 from locust import FastHttpUser, events, task
 
-from load_tests.plan import COLUMNS, PERSONAS, Plan, is_correct, shape_error
+from load_tests.answers import is_correct, shape_error
+from load_tests.plan import COLUMNS, Plan, kinds_of
 
 PLAN = Plan.from_environment()
+KINDS = kinds_of(PLAN.asked)
 
 
 class Recorder:
@@ -47,11 +50,13 @@ class Recorder:
         status = int(response.status_code or 0)
         body = _body(response) if 200 <= status < 300 else None
         wrong = "" if not 200 <= status < 300 else shape_error(body)
-        correct = "" if body is None or wrong else is_correct(body, context["gold_paths"])
+        row = context["row"]
+        correct = "" if body is None or wrong else is_correct(row["task"], body["predictions"][0], row["expect"])
         error = str(exception or wrong).replace("\n", " ")[:200]
         revision = (response.headers or {}).get("x-sluice-revision", "") if status else ""
-        row = [time.time(), round(response_time, 3), status, context["target"], revision or "", context["persona"]]
-        self.rows.append([*row, context["question_id"], "" if correct is None else correct, error])
+        sample = [time.time(), round(response_time, 3), status, context["target"], revision or "", context["persona"]]
+        about = [row["id"], row["task"], row["units"], "" if correct is None else correct, error]
+        self.rows.append([*sample, *about])
 
 
 def _body(response: Any) -> Any:
@@ -68,7 +73,7 @@ if PLAN.out:
 
 
 class Persona(FastHttpUser):
-    """One user: asks one of the persona's questions, waits as the persona does (or as the rate says), asks again."""
+    """One user: sends one of the persona's requests, waits as the persona does (or as the rate says), sends another."""
 
     abstract = True
     persona = ""
@@ -79,9 +84,9 @@ class Persona(FastHttpUser):
     started = 0
 
     def on_start(self) -> None:
-        """Choose the persona's questions; spread a class's users over one period, or they would ask all at once."""
-        own = [q for q in PLAN.questions if q.get("persona") == self.persona] or PLAN.questions
-        self.questions = random.sample(own, len(own))
+        """Choose the persona's rows; spread a class's users over one period, or they would ask all at once."""
+        own = [at for at, row in enumerate(PLAN.asked) if row["persona"] == self.persona] or range(len(PLAN.asked))
+        self.rows = random.sample(own, len(own))
         self.asked = 0
         self.due = time.monotonic()
         if self.pace and self.fixed_count:
@@ -91,37 +96,41 @@ class Persona(FastHttpUser):
             gevent.sleep(self.due - time.monotonic())
 
     def wait_time(self) -> float:
-        """Seconds to the next question: the rest of the pace (constant_throughput without its drift), or thinking."""
+        """Seconds to the next request: the rest of the pace (constant_throughput without its drift), or thinking."""
         if self.pace is None:
-            return random.uniform(*PERSONAS[self.persona].think_s)
+            return random.uniform(*KINDS[self.persona].think_s)
         self.due = max(self.due + self.pace, time.monotonic() - self.pace)
         return max(0.0, self.due - time.monotonic())
 
     @task
     def ask(self) -> None:
-        """Post one question to the v1 route."""
-        question = self.questions[self.asked % len(self.questions)]
+        """Post one request to the v1 route."""
+        at = self.rows[self.asked % len(self.rows)]
         self.asked += 1
-        instance = {"question": question["question"], "top_k": PERSONAS[self.persona].top_k}
-        context = {
-            "target": self.target,
-            "persona": self.persona,
-            "question_id": question.get("question_id", ""),
-            "gold_paths": question.get("gold_paths") or [],
-        }
+        context = {"target": self.target, "persona": self.persona, "row": PLAN.asked[at]}
         path = f"/v1/models/{PLAN.model}:predict"
-        self.client.post(path, json={"instances": [instance]}, name=f"{self.target} {self.persona}", context=context)
+        name = f"{self.target} {self.persona}".strip()
+        self.client.post(path, data=body_of(at, self.persona), headers=JSON, name=name, context=context)
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+@functools.cache
+def body_of(at: int, persona: str) -> bytes:
+    """The body of request row number ``at`` as a persona sends it; made once, since a recording is no small one."""
+    return json.dumps({"instances": [{**PLAN.asked[at]["instance"], **KINDS[persona].adds}]}).encode()
 
 
 def _user_classes() -> dict[str, type[Persona]]:
     """One class per persona and target: Locust then keeps the count of each exactly."""
     classes = {}
     for target in PLAN.targets:
-        for persona, (count, pace) in target.crew().items():
-            name = f"{persona}_{target.name}".replace("-", "_")
+        for persona, (count, pace) in target.crew(KINDS).items():
+            name = f"{persona or 'user'}_{target.name}".replace("-", "_")
             fields = {"persona": persona, "target": target.name, "pace": pace, "abstract": False}
             host = {"host": target.host} if target.host else {}
-            exact = {"fixed_count": count} if count else {"weight": PERSONAS[persona].users}
+            exact = {"fixed_count": count} if count else {"weight": KINDS[persona].users}
             classes[name] = type(name, (Persona,), {**fields, **host, **exact})
     return classes
 

@@ -1,25 +1,28 @@
-"""What a load test does, as data that `run` writes and the locustfile reads; and how one answer is marked."""
+"""What a load test does, as data that `run` writes and the locustfile reads."""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-COLUMNS = ("at", "latency_ms", "status", "target", "revision", "persona", "question_id", "correct", "error")
+COLUMNS = (
+    "at", "latency_ms", "status", "target", "revision", "persona", "asked", "task", "units", "correct", "error",
+)  # fmt: skip
 """Of a sample: at (epoch s, when the answer was complete), latency_ms, status (0 = no connection), target (address),
-revision (header x-sluice-revision), persona, question_id, correct (True, False, or empty without a label), error."""
+revision (header x-sluice-revision), persona, asked (id of the request row), its task and units, correct (True, False,
+or empty without a label), error."""
 PLAN_VARIABLE = "SLUICE_LOAD_PLAN"
-TOP = 5
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """How a persona asks: weight among the users, seconds it thinks between questions (from, to), sources it wants."""
+    """How a kind of user asks: weight among the users, seconds between two requests (from, to), fields it adds."""
 
     users: int
     think_s: tuple[float, float]
-    top_k: int
+    adds: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def requests(self) -> float:
@@ -28,10 +31,17 @@ class Behaviour:
 
 
 PERSONAS = {
-    "novice": Behaviour(users=5, think_s=(3.0, 8.0), top_k=5),
-    "experienced": Behaviour(users=3, think_s=(1.0, 3.0), top_k=5),
-    "researcher": Behaviour(users=2, think_s=(0.3, 1.5), top_k=10),
+    "novice": Behaviour(users=5, think_s=(3.0, 8.0), adds={"top_k": 5}),
+    "experienced": Behaviour(users=3, think_s=(1.0, 3.0), adds={"top_k": 5}),
+    "researcher": Behaviour(users=2, think_s=(0.3, 1.5), adds={"top_k": 10}),
 }
+PLAIN = {"": Behaviour(users=1, think_s=(0.5, 2.0))}
+"""The one kind of user where no request row names a persona."""
+
+
+def kinds_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Behaviour]:
+    """The kinds of users for these request rows: all personas as soon as one row names one, else the plain user."""
+    return PERSONAS if any(row.get("persona") in PERSONAS for row in rows) else PLAIN
 
 
 @dataclass(frozen=True)
@@ -43,11 +53,11 @@ class Target:
     users: int
     rate: float | None = None
 
-    def crew(self) -> dict[str, tuple[int, float | None]]:
-        """Users and seconds between two requests of each, by persona; users of a paced target share one pace."""
+    def crew(self, kinds: Mapping[str, Behaviour]) -> dict[str, tuple[int, float | None]]:
+        """Users and seconds between two requests of each, by kind; users of a paced target share one pace."""
         if self.users == 0:
-            return {name: (0, None) for name in PERSONAS}
-        weights = {n: p.users if self.rate is None else p.requests for n, p in PERSONAS.items()}
+            return {name: (0, None) for name in kinds}
+        weights = {n: p.users if self.rate is None else p.requests for n, p in kinds.items()}
         counts = _apportion(self.users, weights)
         pace = None if self.rate is None else self.users / self.rate
         return {name: (count, pace) for name, count in counts.items() if count}
@@ -55,11 +65,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run of Locust."""
+    """One run of Locust: the model's name in its routes, addresses, request rows (see `load_tests.asked`)."""
 
     model: str
     targets: list[Target]
-    questions: list[dict[str, Any]]
+    asked: list[dict[str, Any]]
     out: str = ""
     timeout_s: float = 5.0
     seconds: float = field(default=10.0)
@@ -71,9 +81,9 @@ class Plan:
         if path:
             fields = json.loads(Path(path).read_text())
             return cls(**{**fields, "targets": [Target(**t) for t in fields["targets"]]})
-        from load_tests.questions import read_questions
+        from load_tests.asked import asked_questions
 
-        return cls(os.environ.get("SLUICE_MODEL", "codebase"), [Target("endpoint", "", 0)], read_questions(None))
+        return cls(os.environ.get("SLUICE_MODEL", "codebase"), [Target("endpoint", "", 0)], asked_questions(None))
 
     def write(self, path: Path) -> None:
         """Write the plan where the locustfile will read it."""
@@ -89,19 +99,3 @@ def _apportion(total: int, weights: dict[str, float]) -> dict[str, int]:
     for name in sorted(exact, key=lambda n: counts[n] - exact[n])[: total - sum(counts.values())]:
         counts[name] += 1
     return counts
-
-
-def shape_error(body: Any) -> str:
-    """Why a 2xx body is no answer of the v1 protocol; empty when it is one."""
-    predictions = body.get("predictions") if isinstance(body, dict) else None
-    if not isinstance(predictions, list) or not predictions or not isinstance(predictions[0], dict):
-        return "the body is not {predictions: [{...}]}"
-    return ""
-
-
-def is_correct(body: Any, gold_paths: list[str]) -> bool | None:
-    """Is one of the gold paths among the first 5 sources' paths? None without a label."""
-    if not gold_paths:
-        return None
-    found = {source.get("path") for source in body["predictions"][0].get("sources", [])[:TOP]}
-    return not found.isdisjoint(gold_paths)

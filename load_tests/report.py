@@ -22,7 +22,7 @@ figure{margin:1.5rem 0}svg{width:100%;height:auto}
 
 def by_persona(samples: "pd.DataFrame") -> list[dict[str, object]]:
     """One row a persona, and one for all: requests, rate (1/s), p50, p95, p99 (ms), share of errors, share correct."""
-    groups = [*((str(name) or "unnamed", rows) for name, rows in samples.groupby("persona")), ("all", samples)]
+    groups = [*((str(name) or "users", rows) for name, rows in samples.groupby("persona")), ("all", samples)]
     return [{"users": name, **figures(rows)} for name, rows in groups]
 
 
@@ -34,7 +34,7 @@ def draw(samples: "pd.DataFrame") -> "Figure":
     left, right = figure.subplots(1, 2)
     good = answered(samples)
     for name, rows in samples[good].groupby("persona"):
-        left.ecdf(rows["latency_ms"], label=name or "unnamed")
+        left.ecdf(rows["latency_ms"], label=name or "users")
     left.set(xlabel="latency, ms", ylabel="share of answers", xlim=(0, None))
     second = (samples["at"] - samples["at"].min()).astype(int)
     for rows, name, colour in ((second[good], "answers", "#3f88b8"), (second[~good], "errors", "#c0605a")):

@@ -22,51 +22,27 @@ START_UP_S = 30.0
 Tick = Callable[[float], None]
 
 
-def run_load(
-    host: str,
-    model: str,
-    questions: list[dict[str, Any]],
-    users: int,
-    seconds: float,
-    out: Path,
-    rate: float | None = None,
-) -> "pd.DataFrame":
-    """Put one address under load; see `run_targets` for what comes back (``target`` is "endpoint").
-
-    Args:
-        host: base URL, e.g. http://127.0.0.1:8080.
-        model: name in the v1 route.
-        questions: dicts with question, question_id, persona, gold_paths.
-        users: users at once.
-        seconds: length of the window.
-        out: directory for the plan, the samples and Locust's log.
-        rate: requests/s offered in all, evenly; None lets each user think as its persona does.
-
-    """
-    return run_targets([Target("endpoint", host, users, rate)], model, questions, seconds, out)
-
-
 def run_targets(
     targets: Sequence[Target],
     model: str,
-    questions: list[dict[str, Any]],
+    asked: list[dict[str, Any]],
     seconds: float,
     out: Path,
     timeout_s: float = 5.0,
     tick: Tick | None = None,
 ) -> "pd.DataFrame":
-    """Put several addresses under load in the same window, by one Locust process.
+    """Put several addresses under load in the same window, by one Locust process; ``asked``: see `load_tests.asked`.
 
     Returns one row a request: at (float, epoch s, end of the answer), latency_ms (float), status (int, 0 = no
-    connection), target, revision, persona, question_id, error (str), correct (bool or None). ``tick`` is called some
-    five times a second with the seconds gone. Locust is killed on any error and
+    connection), target, revision, persona, asked, task, error (str), units (float), correct (bool or None). ``tick`` is
+    called some five times a second with the seconds gone. Locust is killed on any error and
     never outlives the window by more than its start-up and the requests' timeout. Raises SluiceError with the end of
     Locust's log when it failed, or no request was made.
     """
     out.mkdir(parents=True, exist_ok=True)
     samples, plan, log = out / "samples.csv", out / "plan.json", out / "locust.log"
     samples.unlink(missing_ok=True)
-    Plan(model, list(targets), questions, str(samples.resolve()), timeout_s, seconds).write(plan)
+    Plan(model, list(targets), asked, str(samples.resolve()), timeout_s, seconds).write(plan)
     root = str(Path(__file__).parents[1])
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     environment = {**os.environ, PLAN_VARIABLE: str(plan.resolve()), "PYTHONPATH": path}
@@ -125,7 +101,7 @@ def read_samples(path: Path) -> "pd.DataFrame":
 
     if not path.is_file():
         raise SluiceError(f"no samples at {path}: Locust made no request (its log lies beside)")
-    text = dict.fromkeys(("target", "revision", "persona", "question_id", "error", "correct"), str)
+    text = dict.fromkeys(("target", "revision", "persona", "asked", "task", "error", "correct"), str)
     table = pd.read_csv(path, dtype=text, keep_default_na=False)
     if list(table.columns) != list(COLUMNS):
         raise SluiceError(f"{path}: columns {list(table.columns)}; expected {list(COLUMNS)}")

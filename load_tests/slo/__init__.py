@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from load_tests.answers import UNITS
 from serving.errors import SluiceError
 from serving.verdict import Verdict
 
@@ -15,10 +16,14 @@ if TYPE_CHECKING:
 
 
 class SLO(BaseModel):
-    """What a model owes its users: requests answered per second, 95th percentile of latency (ms), share of errors."""
+    """What a model owes its users: requests answered per second, 95th percentile of latency (ms), share of errors.
+
+    ``units_per_s``: the task's own measure a second beside it, seconds of audio or sentences (0: not promised).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     requests_per_s: float = Field(default=50, ge=0)
+    units_per_s: float = Field(default=0, ge=0)
     p95_ms: float = Field(default=200, gt=0)
     error_rate: float = Field(default=0.005, ge=0, le=1)
     min_requests: int = Field(default=50, ge=1)
@@ -31,7 +36,7 @@ class LoadSettings(BaseModel):
     users: int = Field(default=24, ge=1, le=10_000)
     rate: float | None = Field(default=60, gt=0)
     seconds: float = Field(default=15, ge=1, le=3600)
-    timeout_s: float = Field(default=5, gt=0, le=60)
+    timeout_s: float = Field(default=5, gt=0, le=3600)
 
 
 class LoadTest(BaseModel):
@@ -63,7 +68,8 @@ def figures(samples: "pd.DataFrame", protocol: str = "") -> dict[str, float | in
     """Requests, rate, error share and latency percentiles (ms) of one load window; names end in ``_<protocol>``.
 
     Percentiles are of answered requests only: a refused connection is quick, and would flatter them. The rate counts
-    answered requests over the window's own length, from the first request's start to the last answer.
+    answered requests over the window's own length, from the first request's start to the last answer; so does that of
+    the task's own units, such as ``audio_s_per_s`` (see `load_tests.answers.UNITS`).
     """
     end = f"_{protocol}" if protocol else ""
     if not len(samples):
@@ -77,6 +83,8 @@ def figures(samples: "pd.DataFrame", protocol: str = "") -> dict[str, float | in
         f"error_rate{end}": round(float((~good).mean()), 5),
         f"requests_per_s{end}": round(float(good.sum()) / window, 2),
     }
+    if name := units_of(samples):
+        found[f"{name}{end}"] = round(float(samples.loc[good, "units"].sum()) / window, 2)
     if good.any():
         p50, p95, p99 = samples.loc[good, "latency_ms"].quantile([0.5, 0.95, 0.99])
         found |= {f"p50_ms{end}": round(p50, 2), f"p95_ms{end}": round(p95, 2), f"p99_ms{end}": round(p99, 2)}
@@ -84,6 +92,11 @@ def figures(samples: "pd.DataFrame", protocol: str = "") -> dict[str, float | in
     if len(labelled):
         found[f"share_correct{end}"] = round(float(labelled.astype(bool).mean()), 4)
     return found
+
+
+def units_of(samples: "pd.DataFrame") -> str:
+    """Name of the figure that counts the task's own units; "" where requests alone count."""
+    return UNITS.get(str(samples["task"].iloc[0]), "") if len(samples) else ""
 
 
 def answered(samples: "pd.DataFrame") -> "pd.Series[bool]":
@@ -95,8 +108,8 @@ def judge(samples: "pd.DataFrame", slo: SLO, protocol: str = "") -> Verdict:
     """Were the objectives kept? A pure function from samples (see `load_tests.run`) to a verdict of the gate ``load``.
 
     Args:
-        samples: one row a request: at (s), latency_ms, status, error, correct.
-        slo: what was promised; ``requests_per_s`` 0 asks for no rate.
+        samples: one row a request: at (s), latency_ms, status, error, correct, task, units.
+        slo: what was promised; ``requests_per_s`` and ``units_per_s`` 0 ask for no rate.
         protocol: how the requests went in, e.g. ``through_split``; it ends every figure's name.
 
     """
@@ -113,12 +126,16 @@ def judge(samples: "pd.DataFrame", slo: SLO, protocol: str = "") -> Verdict:
     if p95 is not None and p95 > slo.p95_ms:
         missed.append(f"p95 {p95:.0f} ms over {slo.p95_ms:.0f} ms")
     if rate < slo.requests_per_s:
-        missed.append(f"{rate:.1f} requests/s under {slo.requests_per_s:.0f}")
+        missed.append(f"{rate:.1f} requests/s under {slo.requests_per_s:g}")
+    name = units_of(samples)
+    units = float(found.get(f"{name}{end}", 0)) if name else float(rate)
+    measure = name.removesuffix("_per_s").replace("audio_s", "s of audio") or "requests"
+    if units < slo.units_per_s:
+        missed.append(f"{units:.1f} {measure}/s under {slo.units_per_s:g}")
     if missed:
         return Verdict("load", False, f"SLO missed{where}: " + "; ".join(missed), found)
-    return Verdict(
-        "load", True, f"SLO kept{where}: {rate:.0f} requests/s, p95 {p95:.0f} ms, errors {errors:.2%}", found
-    )
+    rates = f"{rate:.0f} requests/s" + (f", {units:.0f} {measure}/s" if name else "")
+    return Verdict("load", True, f"SLO kept{where}: {rates}, p95 {p95:.0f} ms, errors {errors:.2%}", found)
 
 
 def _commonest_error(samples: "pd.DataFrame") -> str:

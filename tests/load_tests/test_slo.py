@@ -4,14 +4,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from load_tests.plan import PERSONAS, Target, is_correct, shape_error
+from load_tests.answers import is_correct, shape_error, word_errors
+from load_tests.asked import read_asked, write_asked
+from load_tests.plan import PERSONAS, PLAIN, Target
 from load_tests.questions import read_questions
 from load_tests.report import write_report
 from load_tests.slo import SLO, judge, read_slo
 from serving.errors import SluiceError
 
 
-def samples(n=600, seconds=10.0, ms=20.0, errors=0):
+def samples(n=600, seconds=10.0, ms=20.0, errors=0, task="retrieval"):
     return pd.DataFrame(
         {
             "at": 100 + np.linspace(ms / 1000, seconds, n),
@@ -21,6 +23,8 @@ def samples(n=600, seconds=10.0, ms=20.0, errors=0):
             "persona": np.resize(list(PERSONAS), n),
             "target": "endpoint",
             "correct": pd.Series([True] * n, dtype=object),
+            "task": task,
+            "units": 2.0,
         }
     )
 
@@ -57,6 +61,9 @@ def test_refused_connections_do_not_flatter_the_percentiles():
 
 def test_the_project_ships_an_slo_for_its_system_and_names_wrong_ones(tmp_path):
     assert read_slo("codebase").slo == SLO(requests_per_s=50, p95_ms=200, error_rate=0.005)
+    for system in ("lectures-transcriber", "lectures-highlights", "lectures-retriever", "drill", "drill-transcriber"):
+        assert read_slo(system).slo.p95_ms <= 2000
+    assert read_slo("lectures-transcriber").slo.units_per_s > 1, "faster than people talk"
     with pytest.raises(SluiceError, match="no SLO file .*codebase"):
         read_slo("nosuch")
     wrong = tmp_path / "slo.yaml"
@@ -65,21 +72,67 @@ def test_the_project_ships_an_slo_for_its_system_and_names_wrong_ones(tmp_path):
         read_slo(wrong)
 
 
+@pytest.mark.parametrize("kinds", [PERSONAS, PLAIN], ids=["personas", "plain"])
 @pytest.mark.parametrize(("users", "rate"), [(1, None), (7, 3.0), (24, 60.0)])
-def test_users_and_rate_are_shared_out_exactly(users, rate):
-    crew = Target("endpoint", "http://localhost", users, rate).crew()
+def test_users_and_rate_are_shared_out_exactly(users, rate, kinds):
+    crew = Target("endpoint", "http://localhost", users, rate).crew(kinds)
     assert sum(count for count, _ in crew.values()) == users
     if rate:
         assert sum(count / pace for count, pace in crew.values()) == pytest.approx(rate)
 
 
-def test_an_answer_is_marked_by_its_first_five_sources():
-    body = {"predictions": [{"sources": [{"path": f"{n}.py"} for n in range(7)]}]}
-    assert is_correct(body, ["4.py"]) is True
-    assert is_correct(body, ["5.py"]) is False
-    assert is_correct(body, []) is None
-    assert shape_error(body) == ""
+def test_units_are_promised_beside_requests():
+    slow = judge(samples(task="transcription"), SLO(units_per_s=200))
+    assert slow.figures["audio_s_per_s"] == pytest.approx(120, abs=0.2)
+    assert slow.reason.endswith("s of audio/s under 200")
+    kept = judge(samples(task="highlights"), SLO(units_per_s=100), "at_100_percent")
+    assert kept.passed and "120 sentences/s" in kept.reason
+    assert "sentences_per_s_at_100_percent" in kept.figures
+    assert "sentences_per_s" not in judge(samples(), SLO()).figures
+
+
+SOURCES = {"sources": [{"path": f"{n}.py"} for n in range(7)]}
+
+
+@pytest.mark.parametrize(
+    ("task", "prediction", "expect", "right"),
+    [
+        ("retrieval", SOURCES, {"paths": ["4.py"]}, True),
+        ("retrieval", SOURCES, {"paths": ["5.py"]}, False),
+        ("retrieval", SOURCES, {"paths": []}, None),
+        ("transcription", {"text": "One, two; three"}, {"text": "one two tree four"}, True),
+        ("transcription", {"text": "one and one more and one"}, {"text": "one two"}, False),
+        ("transcription", {"text": "One, two"}, None, None),
+        ("highlights", {"bullets": [{"text": "The tide turns at noon."}]}, {"bullets": ["the tide turns"]}, True),
+        ("highlights", {"bullets": []}, {"bullets": ["at noon the tide turns"]}, False),
+        ("dance", {}, {"text": "x"}, None),
+    ],
+)  # fmt: skip
+def test_an_answer_is_marked_as_its_task_wants(task, prediction, expect, right):
+    assert is_correct(task, prediction, expect) is right
+
+
+def test_the_shape_of_an_answer_and_word_errors():
+    assert shape_error({"predictions": [{}]}) == ""
     assert shape_error({"predictions": []}) == shape_error(None) == "the body is not {predictions: [{...}]}"
+    assert word_errors("the cat sat on mat", "the cat sat on the mat") == pytest.approx(1 / 6)
+    assert word_errors("a b", "") == 2
+
+
+def test_request_rows_say_which_line_is_wrong(tmp_path):
+    file = tmp_path / "asked"
+    row = {"id": "a", "task": "highlights", "instance": {"text": "x"}, "expect": None, "units": 3}
+    for bad, why in (
+        ({"instance": 1}, "line 2: expected an object"),
+        ({"units": 0}, "'units' 0"),
+        ({"expect": 1}, "label"),
+    ):
+        write_asked([row, {**row, **bad}], file)
+        with pytest.raises(SluiceError, match=why):
+            read_asked(file)
+    file.write_text("")
+    with pytest.raises(SluiceError, match="nothing to ask"):
+        read_asked(file)
 
 
 def test_questions_are_read_from_a_table_and_from_a_list(tmp_path):
