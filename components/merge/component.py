@@ -7,13 +7,13 @@ from components.step import step
 
 @step
 def merge(base: Input[Model], adapter: Input[Model], merged: Output[Model], metrics: Output[Metrics]) -> None:
-    """Merge the adapter into the base encoder and prove that the embeddings stay the same.
+    """Merge the adapter into the base model and prove that its outputs stay the same.
 
     Args:
-        base: Model directory of the base encoder.
+        base: Model directory of the base model.
         adapter: peft directory that was trained on it.
         merged: Model directory, float32, same format as the base; sluice.json names the adapter.
-        metrics: Largest absolute difference of normalised embeddings (under 1e-4), and mean cosine to the base.
+        metrics: Largest absolute difference of outputs on fixed samples (under 1e-4), and mean cosine to the base.
     """
     from components.merge.merge import merge as run
     from components.report.figures import log_metrics

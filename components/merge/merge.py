@@ -1,72 +1,80 @@
 """Adapter into weights, with the proof that nothing changed."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
+from components.base.spec import SPEC_FILE
+from components.task import part, task_of
 from serving.errors import SluiceError
 from serving.files import atomic_dir
 
 TOLERANCE = 1e-4
-SAMPLES = (
-    "How do I load a tokenizer from a local directory?",
-    "def forward(self, input_ids, attention_mask=None): return self.encoder(input_ids, attention_mask)",
-    "Why is the learning rate warmed up?",
-    "class Trainer: runs the training loop, saves checkpoints and logs metrics. " * 8,
-    "",
-    "Größe der Stichprobe, 注意力掩码, emoji 🙂",
-)
-"""Short, long, code, prose, empty and non-English: the check must see every length and every kind of token."""
+WEIGHTS = "model.safetensors"
 
 
 def merge(base: Path | str, adapter: Path | str, merged: Path | str) -> dict[str, float]:
-    """Write base plus adapter as one model directory; its embeddings are those of the adapter on its base.
+    """Write base plus adapter as one model directory; its outputs are those of the adapter on its base.
 
-    The check reloads what was written and compares normalised embeddings of `SAMPLES` in float32: the largest absolute
-    difference must stay under 1e-4, else `SluiceError` and nothing is written. Metrics: that difference, and
-    ``mean_shift_cosine``, how far the adapter moved the samples from the base encoder (1 is not at all).
+    The check reloads what was written and compares the task's outputs on fixed samples (components/merge/<task>) in
+    float32: the largest absolute difference must stay under 1e-4, else `SluiceError` and nothing is written. Metrics:
+    that difference, and ``mean_shift_cosine``, how far the adapter moved the outputs from the base's (1 is not at all).
     """
-    import numpy as np
-
-    from components.base.encoder import TorchEncoder
     from components.train.lora import load_adapter
 
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise SluiceError(f"{adapter}: no adapter_config.json, so no adapter to merge; run components/train first")
-    encoder = TorchEncoder(base)
-    before = encoder.encode(SAMPLES)
+    task = part("merge", task_of(base))
+    subject = task.subject(base)
+    before = task.outputs(subject)
     config = _described(Path(adapter))
-    if config["base_model"] != encoder.spec.base_model:
+    if config["base_model"] != subject.spec.base_model:
         raise SluiceError(
-            f"{adapter}: trained on {config['base_model']}, not on {encoder.spec.base_model}; train again"
+            f"{adapter}: trained on {config['base_model']}, not on {subject.spec.base_model}; train again"
         )
-    load_adapter(encoder, adapter)
-    wanted = encoder.encode(SAMPLES)
-    encoder.model = encoder.model.merge_and_unload()
+    load_adapter(subject, adapter)
+    wanted = task.outputs(subject)
+    subject.model = subject.model.merge_and_unload()
     with atomic_dir(merged) as scratch:
-        encoder.model.save_pretrained(scratch)
-        for name in ("tokenizer.json", "tokenizer_config.json"):
-            if (Path(base) / name).is_file():
-                (scratch / name).write_bytes((Path(base) / name).read_bytes())
-        encoder.spec.model_copy(update={"adapter": config}).write(scratch)
+        subject.model.save_pretrained(scratch)
+        _copy(Path(base), Path(adapter), task.FILES, scratch)
+        subject.spec.model_copy(update={"adapter": config}).write(scratch)
         difference = check(scratch, wanted)
-    shift = float(np.mean(np.sum(before * wanted, axis=1)))
-    return {"max_abs_difference": difference, "mean_shift_cosine": shift, "rank": float(config["rank"])}
+    return {"max_abs_difference": difference, "mean_shift_cosine": shift(before, wanted), "rank": float(config["rank"])}
 
 
 def check(directory: Path, wanted: Any) -> float:
-    """Largest absolute difference of a model directory's embeddings of `SAMPLES` from ``wanted``; raises over 1e-4."""
+    """Largest absolute difference of a model directory's outputs from ``wanted`` [n, d]; raises over 1e-4."""
     import numpy as np
 
-    from components.base.encoder import TorchEncoder
-
-    difference = float(np.abs(TorchEncoder(directory).encode(SAMPLES) - wanted).max())
+    task = part("merge", task_of(directory))
+    difference = float(np.abs(task.outputs(task.subject(directory)) - wanted).max())
     if not difference < TOLERANCE:
         raise SluiceError(
-            f"merge: embeddings differ by {difference:.1e} from the adapter on its base, {TOLERANCE:.0e} is allowed; "
+            f"merge: outputs differ by {difference:.1e} from the adapter on its base, {TOLERANCE:.0e} is allowed; "
             "check that the adapter was trained in float32 on this base"
         )
     return difference
+
+
+def shift(before: Any, after: Any) -> float:
+    """Mean cosine between the rows of two arrays [n, d]."""
+    import numpy as np
+
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    return float(np.mean(np.sum(before * after, axis=1) / np.maximum(lengths, 1e-9)))
+
+
+def _copy(base: Path, adapter: Path, own: tuple[str, ...], target: Path) -> None:
+    """What is beside the weights: the base's side files (tokenizer, preprocessing), and the task's from the adapter."""
+    for path in base.iterdir():
+        if path.name not in {WEIGHTS, SPEC_FILE} and not (target / path.name).exists():
+            shutil.copyfile(path, target / path.name)
+    for name in own:
+        if not (adapter / name).is_file():
+            raise SluiceError(f"{adapter}: no {name}; run components/train again")
+        shutil.copyfile(adapter / name, target / name)
 
 
 def _described(adapter: Path) -> dict[str, Any]:

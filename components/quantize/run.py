@@ -51,7 +51,7 @@ def build(model: Path, passages: Path | str, questions: Path | str, settings: Qu
     """Write tokenizer and graphs into ``target``; returns the field that quality is measured on."""
     from components.quantize.export import export_fp32, optimise, quantise_dynamic, quantise_static
     from components.quantize.measure import Field
-    from components.train.data import read_tables
+    from components.train.retrieval.data import read_tables
     from serving.onnx_encoder import OnnxEncoder
 
     field = Field(*read_tables(passages, questions), settings.questions, settings.passages, settings.seed)

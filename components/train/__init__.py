@@ -1,1 +1,1 @@
-"""LoRA training of the encoder, with checkpoints, on one process or several."""
+"""LoRA training of a model, with checkpoints, on one process or several."""

@@ -13,8 +13,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, train, print the metrics as JSON; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m components.train", description=__doc__)
     for name, what in {
-        "passages": "parquet file of passages",
-        "questions": "parquet file of questions",
+        "corpus": "parquet file: passages, recordings or sentences",
+        "examples": "parquet file: questions, transcripts or summaries",
         "base": "model directory",
         "adapter": "directory to write",
         "history": "HTML page to write",
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     told = parser.parse_args(arguments)
     hyper, settings = (json.loads(f.read_text()) if f else {} for f in (told.hyperparameters, told.settings))
     try:
-        metrics = train(told.passages, told.questions, told.base, hyper, settings, told.adapter, told.history)
+        metrics = train(told.corpus, told.examples, told.base, hyper, settings, told.adapter, told.history)
     except SluiceError as error:
         print(error, file=sys.stderr)
         return 1

@@ -7,8 +7,8 @@ from components.step import step
 
 @step
 def train(
-    passages: Input[Dataset],
-    questions: Input[Dataset],
+    corpus: Input[Dataset],
+    examples: Input[Dataset],
     base: Input[Model],
     hyperparameters: dict,  # type: ignore[type-arg]
     settings: dict,  # type: ignore[type-arg]
@@ -16,20 +16,20 @@ def train(
     metrics: Output[Metrics],
     history: Output[HTML],
 ) -> None:
-    """Tune the encoder with LoRA: in-batch and mined hard negatives; a killed run resumes.
+    """Tune the model with LoRA, as its task learns (components/train/<task>); a killed run resumes.
 
     Args:
-        passages: Parquet, one row a passage; those of split "train" are learned from, "val" picks the best adapter.
-        questions: Parquet, one row a question, with gold passage ids; their own sentences are withheld from passages.
-        base: Model directory of the base encoder.
+        corpus: Parquet: passages, windows of audio, or sentences.
+        examples: Parquet: questions, transcripts, or summaries; split "train" is learned from, "val" picks the best.
+        base: Model directory of the base model; says the task.
         hyperparameters: Rank, alpha, dropout, learning rate, batch, accumulation, precision, target modules.
-        settings: Section "train" of the system's YAML (components/train/settings.py).
+        settings: Section "train" of the system's YAML (components/train/settings.py and the task's own).
         adapter: peft directory of the best adapter, and training.json with the curves.
-        metrics: MRR and recall@1 on the validation split (0..1), trained and base, and the run's sizes.
+        metrics: The task's figures on the validation split, trained and base, and the run's sizes.
         history: Page with loss and validation curves.
     """
     from components.report.figures import log_metrics
     from components.train.run import train as run
 
-    figures = run(passages.path, questions.path, base.path, hyperparameters, settings, adapter.path, history.path)
+    figures = run(corpus.path, examples.path, base.path, hyperparameters, settings, adapter.path, history.path)
     log_metrics(metrics, figures)

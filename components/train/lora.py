@@ -1,21 +1,29 @@
-"""LoRA adapters (Hu et al. 2021) on an encoder, through peft."""
+"""LoRA adapters (Hu et al. 2021) on a model, through peft, and what is trained beside them."""
 
 import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
-from components.base.encoder import TorchEncoder
+from components.train.learner import Learner
 from components.train.settings import Hyperparameters
 from serving.errors import SluiceError
 
 QUERY_VALUE = {"query", "value", "q_proj", "v_proj", "q_lin", "v_lin"}
-OUTSIDE = ("pooler", "_global")
-"""Layers the embedding does not pass through: BERT's pooler, Longformer's global attention."""
+OUTSIDE = ("pooler", "_global", "proj_out", "lm_head")
+"""Layers the output does not pass through (BERT's pooler, Longformer's global attention), or that are the embedding
+table itself (the output projection of Whisper and BART)."""
+HEAD = "head."
+
+
+class Holder(Protocol):
+    """Anything that keeps its torch module in ``model``."""
+
+    model: Any
 
 
 def targets(model: Any, kind: str) -> list[str]:
@@ -34,8 +42,8 @@ def targets(model: Any, kind: str) -> list[str]:
     return names
 
 
-def add_adapter(encoder: TorchEncoder, hyper: Hyperparameters, seed: int) -> list[torch.nn.Parameter]:
-    """Wrap the encoder's model with a fresh adapter, seeded; returns the parameters to train, in a stable order."""
+def add_adapter(holder: Holder, hyper: Hyperparameters, seed: int) -> list[torch.nn.Parameter]:
+    """Wrap the holder's model with a fresh adapter, seeded; returns the parameters to train, in a stable order."""
     from peft import LoraConfig, get_peft_model
 
     torch.manual_seed(seed)
@@ -43,20 +51,20 @@ def add_adapter(encoder: TorchEncoder, hyper: Hyperparameters, seed: int) -> lis
         r=hyper.rank,
         lora_alpha=hyper.alpha,
         lora_dropout=hyper.dropout,
-        target_modules=targets(encoder.model, hyper.target_modules),
+        target_modules=targets(holder.model, hyper.target_modules),
     )
-    encoder.model.set_attn_implementation("eager")  # backward of the fused kernel is 2x slower on CPUs at 128 tokens
+    holder.model.set_attn_implementation("eager")  # backward of the fused kernel is 2x slower on CPUs at 128 tokens
     with _peft_on_transformers_5():
-        encoder.model = get_peft_model(encoder.model, config)
-    return [parameter for parameter in encoder.model.parameters() if parameter.requires_grad]
+        holder.model = get_peft_model(holder.model, config)
+    return [parameter for parameter in holder.model.parameters() if parameter.requires_grad]
 
 
-def load_adapter(encoder: TorchEncoder, directory: Path | str) -> None:
-    """Wrap the encoder's model with a trained adapter, in evaluation mode."""
+def load_adapter(holder: Holder, directory: Path | str) -> None:
+    """Wrap the holder's model with a trained adapter, in evaluation mode."""
     from peft import PeftModel
 
     with _peft_on_transformers_5():
-        encoder.model = PeftModel.from_pretrained(encoder.model, str(directory)).eval()
+        holder.model = PeftModel.from_pretrained(holder.model, str(directory)).eval()
 
 
 @contextmanager
@@ -67,12 +75,14 @@ def _peft_on_transformers_5() -> Iterator[None]:
         yield
 
 
-def training_mode(model: Any) -> None:
-    """Only the adapter's own dropout is on: the base stays deterministic, which is also twice as fast on a CPU."""
-    model.eval()
-    for name, module in model.named_modules():
+def training_mode(learner: Learner) -> None:
+    """Only what is trained drops out: the base stays deterministic, which is also twice as fast on a CPU."""
+    learner.model.eval()
+    for name, module in learner.model.named_modules():
         if "lora_dropout" in name:
             module.train()
+    if learner.head is not None:
+        learner.head.train()
 
 
 def adapter_state(model: Any) -> dict[str, torch.Tensor]:
@@ -89,6 +99,21 @@ def restore_adapter(model: Any, state: dict[str, torch.Tensor]) -> None:
     set_peft_model_state_dict(model, state)
 
 
+def trained_state(learner: Learner) -> dict[str, torch.Tensor]:
+    """A copy of all that is trained, on the CPU: the adapter by peft's names, the head's behind "head."."""
+    head = learner.head.state_dict() if learner.head is not None else {}
+    kept = {HEAD + name: tensor.detach().cpu().clone() for name, tensor in head.items()}
+    return {**adapter_state(learner.model), **kept}
+
+
+def restore(learner: Learner, state: dict[str, torch.Tensor]) -> None:
+    """Put back what `trained_state` copied."""
+    restore_adapter(learner.model, {name: tensor for name, tensor in state.items() if not name.startswith(HEAD)})
+    if learner.head is not None:
+        own = {name.removeprefix(HEAD): tensor for name, tensor in state.items() if name.startswith(HEAD)}
+        learner.head.load_state_dict(own)
+
+
 def towards_base(state: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
     """The adapter whose merge lies ``share`` (0..1] of the way from the base weights to the tuned ones.
 
@@ -97,13 +122,12 @@ def towards_base(state: dict[str, torch.Tensor], share: float) -> dict[str, torc
     return {name: value * share if "lora_B" in name else value for name, value in state.items()}
 
 
-def save_adapter(encoder: TorchEncoder, state: dict[str, torch.Tensor], directory: Path) -> None:
+def save_adapter(holder: Holder, base_model: str, directory: Path) -> None:
     """Write adapter_model.safetensors and adapter_config.json; the config names the base model's id, not a path."""
-    restore_adapter(encoder.model, state)
-    encoder.model.save_pretrained(directory)
+    holder.model.save_pretrained(directory)
     (directory / "README.md").unlink(missing_ok=True)
     path = directory / "adapter_config.json"
     config = json.loads(path.read_text())
-    config["base_model_name_or_path"] = encoder.spec.base_model
+    config["base_model_name_or_path"] = base_model
     config["target_modules"] = sorted(config["target_modules"])
     path.write_text(json.dumps(config, indent=1, sort_keys=True))

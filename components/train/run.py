@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from components.task import part, task_of
 from components.train.settings import Hyperparameters, TrainSettings
 from serving.errors import SluiceError
 from serving.files import atomic_dir, digest
@@ -17,8 +18,8 @@ RECORD = "training.json"
 
 
 def train(
-    passages: Path | str,
-    questions: Path | str,
+    corpus: Path | str,
+    examples: Path | str,
     base: Path | str,
     hyperparameters: dict[str, Any],
     settings: dict[str, Any],
@@ -27,13 +28,13 @@ def train(
 ) -> dict[str, float]:
     """Train an adapter and write it (directory ``adapter``) with its page (``history``, HTML); returns the metrics.
 
-    In: passages and questions as parquet, a model directory, dicts for `Hyperparameters` and `TrainSettings`. A killed
-    run is resumed from its checkpoint. Metrics: ``mrr_<protocol>``, ``recall@1_<protocol>`` (0..1, best
-    adapter), the same with ``_base`` for the untrained encoder, steps, loss. Raises `SluiceError` on bad input.
+    In: the two files and the model directory of any task (the directory says which), dicts for `Hyperparameters` and
+    the task's settings. A killed run is resumed from its checkpoint. Metrics: the task's own on the validation rows
+    (best adapter), the same with ``_base`` for the untrained model, steps, loss. Raises `SluiceError` on bad input.
     """
     Hyperparameters.model_validate(hyperparameters)
-    chosen = TrainSettings.model_validate(settings)
-    files = {"passages": passages, "questions": questions, "base": base, "adapter": adapter}
+    chosen = part("train", task_of(base)).Settings.model_validate(settings)
+    files = {"corpus": corpus, "examples": examples, "base": base, "adapter": adapter}
     if chosen.processes > 1 and "WORLD_SIZE" not in os.environ:
         _torchrun(chosen.processes, files, hyperparameters, settings)
     else:
@@ -52,23 +53,19 @@ def train_here(files: dict[str, Path | str], hyperparameters: dict[str, Any], se
     """Train in this process (one rank of several under torchrun) and, on the leading rank, write the adapter."""
     import torch
 
-    from components.base.encoder import TorchEncoder
     from components.train.checkpoint import Checkpoint
-    from components.train.data import corpus, read_tables
     from components.train.loop import Trainer
     from components.train.progress import progress
-    from components.train.validation import validation
     from components.train.world import join_world
 
-    hyper, chosen = Hyperparameters.model_validate(hyperparameters), TrainSettings.model_validate(settings)
+    task = part("train", task_of(files["base"]))
+    hyper, chosen = Hyperparameters.model_validate(hyperparameters), task.Settings.model_validate(settings)
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     torch.use_deterministic_algorithms(True)
-    tables = read_tables(files["passages"], files["questions"])
-    encoder = TorchEncoder(files["base"], chosen.max_tokens)
-    held = validation(corpus(*tables, "val", encoder), chosen.eval_questions, chosen.eval_passages, chosen.seed)
+    data = task.read(files["base"], files["corpus"], files["examples"], chosen)
     with join_world() as world:
-        trainer = Trainer(encoder, corpus(*tables, "train", encoder), held, hyper, chosen, world)
+        trainer = Trainer(task.learner(files["base"], data, hyper, chosen), hyper, chosen, world)
         checkpoint = Checkpoint(run_digest(files, hyper, chosen))
         with progress("training" if world.leads else "", 10 if world.leads else 1) as tick:
             trainer.run(checkpoint, tick=tick if world.leads else None)
@@ -79,31 +76,32 @@ def train_here(files: dict[str, Path | str], hyperparameters: dict[str, Any], se
 
 def run_digest(files: dict[str, Path | str], hyper: Hyperparameters, settings: TrainSettings) -> str:
     """Name of the run: a digest (16 hex digits) of input contents, hyperparameters and settings."""
-    parts = [digest(files[name]) for name in ("passages", "questions", "base")]
+    parts = [digest(files[name]) for name in ("corpus", "examples", "base")]
     return sha256("|".join([*parts, hyper.model_dump_json(), settings.model_dump_json()]).encode()).hexdigest()[:16]
 
 
 def write_adapter(trainer: Any, target: Path) -> None:
     """Write the best adapter and the record of the run (figures, curves) as one directory."""
-    from components.train.lora import restore_adapter, save_adapter, towards_base
+    from components.train.lora import restore, save_adapter, towards_base
 
-    done = trainer.progress
-    kept = towards_base(done.best, trainer.settings.interpolation)
-    restore_adapter(trainer.encoder.model, kept)
+    done, learner = trainer.progress, trainer.learner
+    restore(learner, towards_base(done.best, trainer.settings.interpolation))
     first = done.evaluations[0]
     trained = sum(parameter.numel() for parameter in trainer.parameters)
-    metrics = trainer.val.measure(trainer.encoder)
+    metrics = learner.measure()
     metrics |= {f"{key}_base": value for key, value in first.items() if key != "step"}
     metrics |= {
         "steps": len(trainer.steps),
         "best_step": done.best_step,
         "final_loss": done.steps[-1]["loss"],
-        "training_questions": len(trainer.data.questions),
+        **learner.sizes(),
         "trained_parameters": trained,
-        "trained_share": trained / sum(parameter.numel() for parameter in trainer.encoder.model.parameters()),
-        "bf16": float(trainer.encoder.autocast),
+        "trained_share": trained / sum(parameter.numel() for parameter in learner.model.parameters()),
+        "bf16": float(learner.autocast),
     }
     record = {
+        "about": learner.about,
+        "metric": learner.metric,
         "metrics": metrics,
         "hyperparameters": trainer.hyper.model_dump(),
         "settings": trainer.settings.model_dump(),
@@ -111,7 +109,8 @@ def write_adapter(trainer: Any, target: Path) -> None:
         "evaluations": done.evaluations,
     }
     with atomic_dir(target) as scratch:
-        save_adapter(trainer.encoder, kept, scratch)
+        save_adapter(learner, learner.spec.base_model, scratch)
+        learner.save(scratch)
         (scratch / RECORD).write_text(json.dumps(record, indent=1))
 
 

@@ -11,9 +11,9 @@ from serving.errors import SluiceError
 def best_trial(study: str, settings: dict[str, Any], history: Path | str) -> tuple[dict[str, Any], dict[str, float]]:
     """Hyperparameters of the best complete trial (a dict that training takes) and the study's metrics.
 
-    Writes the page ``history`` and logs the study to MLflow. Metrics: ``best_mrr`` (0..1, best intermediate validation
-    MRR of short runs, comparable within the study only), trials complete, pruned, failed. Raises `SluiceError` when no
-    trial is complete.
+    Writes the page ``history`` and logs the study to MLflow. Metrics: ``best_value`` (the task's own
+    figure, the best intermediate one of short runs, comparable within the study only), ``first_trial_value``, trials
+    complete, pruned, failed. Raises `SluiceError` when no trial is complete.
     """
     from components.tune.report import write_page
     from components.tune.tracking import log_study
@@ -27,13 +27,13 @@ def best_trial(study: str, settings: dict[str, Any], history: Path | str) -> tup
     best = hyperparameters_of(winner.params).model_dump()
     now = counts(shared)
     metrics = {
-        "best_mrr": float(winner.value),
+        "best_value": float(winner.value),
         "best_trial": float(winner.number),
-        "first_trial_mrr": float(next((t.value for t in complete if t.number == 0), float("nan"))),
+        "first_trial_value": float(next((t.value for t in complete if t.number == 0), float("nan"))),
         "complete": float(len(complete)),
         "pruned": float(now["finished"] - len(complete)),
         "failed": float(now["failed"]),
     }
-    log_study(shared, chosen.experiment, best)
+    log_study(shared, chosen.experiment or f"{shared.user_attrs.get('task', '')} study".strip(), best)
     write_page(shared, winner, best, history)
     return best, {name: value for name, value in metrics.items() if value == value}

@@ -9,8 +9,8 @@ from components.step import step
 
 @step
 def create_study(
-    passages: Input[Dataset],
-    questions: Input[Dataset],
+    corpus: Input[Dataset],
+    examples: Input[Dataset],
     base: Input[Model],
     settings: dict,  # type: ignore[type-arg]
     study: Output[Artifact],
@@ -18,16 +18,16 @@ def create_study(
     """Create the shared study, or find it: its name is a digest of everything that decides it.
 
     Args:
-        passages: Parquet, one row a passage.
-        questions: Parquet, one row a question.
-        base: Model directory of the base encoder.
+        corpus: Parquet: passages, windows of audio, or sentences.
+        examples: Parquet: questions, transcripts, or summaries.
+        base: Model directory of the base model; says the task.
         settings: Section "tune" of the system's YAML (components/tune/settings.py).
         study: The study's name, in a file: kfp.local hands a loop's item to every parameter that comes from a task.
     """
     from components.tune.study import create
     from serving.files import atomic_file
 
-    name = create(passages.path, questions.path, base.path, settings)
+    name = create(corpus.path, examples.path, base.path, settings)
     with atomic_file(study.path) as scratch:
         scratch.write_text(name)
 
@@ -36,8 +36,8 @@ def create_study(
 def search(
     study: Input[Artifact],
     worker: int,
-    passages: Input[Dataset],
-    questions: Input[Dataset],
+    corpus: Input[Dataset],
+    examples: Input[Dataset],
     base: Input[Model],
     settings: dict,  # type: ignore[type-arg]
 ) -> int:
@@ -46,9 +46,9 @@ def search(
     Args:
         study: Name from "Create study"; the storage is named by SLUICE_STUDY.
         worker: Number of this worker; seeds its sampler.
-        passages: Parquet, one row a passage.
-        questions: Parquet, one row a question.
-        base: Model directory of the base encoder.
+        corpus: Parquet: passages, windows of audio, or sentences.
+        examples: Parquet: questions, transcripts, or summaries.
+        base: Model directory of the base model; says the task.
         settings: Section "tune" of the system's YAML (components/tune/settings.py).
     """
     from pathlib import Path
@@ -56,7 +56,7 @@ def search(
     from components.tune.search import search as run
 
     name = Path(study.path).read_text()
-    return run(name, worker, passages.path, questions.path, base.path, settings)
+    return run(name, worker, corpus.path, examples.path, base.path, settings)
 
 
 @step
@@ -74,7 +74,7 @@ def best_trial(
         done: What each worker returned; waits for all of them.
         settings: Section "tune" of the system's YAML (components/tune/settings.py).
         history: Page with the trials' rungs, importances and parallel coordinates.
-        metrics: Best MRR of the short runs (0..1), trials complete, pruned and failed.
+        metrics: Best figure of the short runs, trials complete, pruned and failed.
     """
     from pathlib import Path
 

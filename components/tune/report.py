@@ -29,9 +29,11 @@ def write_page(study: Any, winner: Any, best: dict[str, Any], path: Path | str) 
     """Write the study as one HTML file."""
     trials = [trial for trial in study.get_trials(deepcopy=False) if trial.intermediate_values]
     page = Page("Study of hyperparameters", "Short runs; TPE proposes, successive halving stops the worse half early.")
-    metric = winner.user_attrs.get("metric", "mrr")
-    page.tiles([("Best MRR", winner.value, metric), ("Trials", len(trials), f"best: trial {winner.number}")])
-    page.figure(_history(trials), f"Each line is a trial, measured at its rungs: {metric}. Dots mark where it ended.")
+    metric = metric_of(winner)
+    page.tiles([("Best", winner.value, metric), ("Trials", len(trials), f"best: trial {winner.number}")])
+    page.figure(
+        _history(trials, metric), "Each line is a trial, measured at its rungs; the last dot is where it ended."
+    )
     shares = importances(study)
     if shares:
         page.figure(
@@ -41,9 +43,14 @@ def write_page(study: Any, winner: Any, best: dict[str, Any], path: Path | str) 
         page.text("Too few complete trials to say which parameter mattered.")
     page.figure(_parallel(trials), "Parallel coordinates: one line a trial, darker is better.")
     page.heading("Best hyperparameters").table([{"name": name, "value": value} for name, value in best.items()])
-    rows = [{"trial": t.number, "state": t.state.name.lower(), "mrr": _last(t), **t.params} for t in trials]
+    rows = [{"trial": t.number, "state": t.state.name.lower(), "value": _last(t), **t.params} for t in trials]
     page.heading("Trials").table(rows)
     page.write(path)
+
+
+def metric_of(trial: Any) -> str:
+    """Name of the figure that the trial was judged by."""
+    return str(trial.user_attrs.get("metric", "value"))
 
 
 def _last(trial: Any) -> float:
@@ -51,13 +58,13 @@ def _last(trial: Any) -> float:
     return float(trial.value if trial.value is not None else trial.intermediate_values[max(trial.intermediate_values)])
 
 
-def _history(trials: list[Any]) -> Any:
+def _history(trials: list[Any], metric: str) -> Any:
     figure = new_figure(9.0, 3.4)
     left, right = figure.subplots(1, 2)
     for trial in trials:
         rungs, values = zip(*sorted(trial.intermediate_values.items()), strict=True)
         left.plot(rungs, values, marker="o", markersize=3, label=f"trial {trial.number}")
-    left.set(title="Rungs", xlabel="evaluation", ylabel="MRR")
+    left.set(title="Rungs", xlabel="evaluation", ylabel=metric)
     best, line = -math.inf, []
     for trial in trials:
         best = max(best, _last(trial))

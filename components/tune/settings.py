@@ -1,5 +1,6 @@
 """What the study may search, and how small its trials are."""
 
+from types import ModuleType
 from typing import Any, Literal
 
 from pydantic import Field
@@ -21,29 +22,6 @@ class Space(Settings):
     target_modules: tuple[Literal["qv", "attention", "all"], ...] = ("qv", "all")
 
 
-class TuneSettings(Settings):
-    """Size of the study.
-
-    ``n_trials`` finished trials end it; each trains on ``trial_passages`` passages, in whole steps, with
-    ``max_tokens``, and is measured ``rungs`` times on ``eval_questions`` among ``eval_passages``: the worse half
-    (``reduction_factor`` 2) stops at each rung. ``startup_trials`` are random before TPE begins.
-    """
-
-    seed: int = 17
-    n_trials: int = Field(6, ge=1)
-    startup_trials: int = Field(3, ge=1)
-    trial_passages: int = Field(384, ge=8)
-    max_tokens: int = Field(64, ge=8)
-    rungs: int = Field(3, ge=1)
-    reduction_factor: int = Field(2, ge=2)
-    eval_passages: int = Field(240, ge=2)
-    eval_questions: int = Field(160, ge=1)
-    threads: int = Field(1, ge=1)
-    max_failures: int = Field(6, ge=0)
-    experiment: str = "codebase study"
-    space: Space = Space()
-
-
 START: dict[str, Any] = {
     "rank": 16,
     "alpha_ratio": 2.0,
@@ -55,6 +33,36 @@ START: dict[str, Any] = {
     "target_modules": "all",
 }
 """The first trial: what a person would take without a study, so that the study never ends below it."""
+
+
+class TuneSettings(Settings):
+    """Size of the study.
+
+    ``n_trials`` finished trials end it; each trains on ``trial_rows`` rows, in whole steps, and is measured ``rungs``
+    times: the worse half (``reduction_factor`` 2) stops at each rung. ``startup_trials`` are random before TPE begins;
+    ``start`` changes the first trial (`START`). ``train`` is what a trial's training settings have that the task's
+    defaults have not (shorter inputs, fewer validation rows). ``experiment`` names the study in MLflow ("": the task).
+    """
+
+    seed: int = 17
+    n_trials: int = Field(6, ge=1)
+    startup_trials: int = Field(3, ge=1)
+    trial_rows: int = Field(384, ge=8)
+    rungs: int = Field(3, ge=1)
+    reduction_factor: int = Field(2, ge=2)
+    threads: int = Field(1, ge=1)
+    max_failures: int = Field(6, ge=0)
+    experiment: str = ""
+    start: dict[str, Any] = {}
+    space: Space = Space()
+    train: dict[str, Any] = {}
+
+
+def tune_settings(task: ModuleType, told: dict[str, Any]) -> TuneSettings:
+    """Section "tune" of a system's YAML over the task's own defaults (``STUDY`` of components/train/<task>)."""
+    own = task.STUDY
+    nested = {name: {**own.get(name, {}), **told.get(name, {})} for name in ("start", "space", "train")}
+    return TuneSettings.model_validate({**own, **told, **nested})
 
 
 def suggest(trial: Any, space: Space) -> dict[str, Any]:
@@ -71,11 +79,11 @@ def suggest(trial: Any, space: Space) -> dict[str, Any]:
     }
 
 
-def start_in(space: Space) -> dict[str, Any]:
-    """The part of `START` that lies inside ``space``; the sampler chooses the rest."""
+def start_in(settings: TuneSettings) -> dict[str, Any]:
+    """The part of the first trial that lies inside the space; the sampler chooses the rest."""
     inside = {}
-    for name, value in START.items():
-        allowed = getattr(space, name)
+    for name, value in {**START, **settings.start}.items():
+        allowed = getattr(settings.space, name)
         ranged = name in {"dropout", "learning_rate"}
         if allowed[0] <= value <= allowed[1] if ranged else value in allowed:
             inside[name] = value
@@ -88,14 +96,9 @@ def hyperparameters_of(params: dict[str, Any]) -> Hyperparameters:
     return Hyperparameters(alpha=params["rank"] * params["alpha_ratio"], **rest)
 
 
-def trial_settings(settings: TuneSettings, hyper: Hyperparameters) -> TrainSettings:
-    """A short training run: as many steps as ``trial_passages`` fill, no mining, no checkpoints."""
-    return TrainSettings(
-        seed=settings.seed,
-        epochs=1,
-        max_steps=max(settings.rungs, settings.trial_passages // (hyper.batch * hyper.accumulation)),
-        max_tokens=settings.max_tokens,
-        hard_negatives=0,
-        evaluations=settings.rungs,
-        threads=settings.threads,
-    )
+def trial_settings(settings: TuneSettings, hyper: Hyperparameters, task: ModuleType) -> TrainSettings:
+    """A short training run in the task's own settings: as many steps as ``trial_rows`` fill, no checkpoints."""
+    steps = max(settings.rungs, settings.trial_rows // (hyper.batch * hyper.accumulation))
+    common = {"seed": settings.seed, "max_steps": steps, "evaluations": settings.rungs, "threads": settings.threads}
+    chosen: TrainSettings = task.Settings.model_validate({"epochs": 1, **common, **settings.train})
+    return chosen

@@ -7,7 +7,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from components.tune.settings import TuneSettings, start_in
+from components.task import part, task_of
+from components.tune.settings import TuneSettings, start_in, tune_settings
 from serving.errors import SluiceError
 from serving.files import digest, home
 
@@ -33,22 +34,24 @@ def storage() -> Any:
     return JournalStorage(JournalFileBackend(place))
 
 
-def create(passages: Path | str, questions: Path | str, base: Path | str, settings: dict[str, Any]) -> str:
+def create(corpus: Path | str, examples: Path | str, base: Path | str, settings: dict[str, Any]) -> str:
     """Create the study unless it exists; returns its name, a digest of the inputs' content and the settings.
 
     The same inputs come back to the same study, so a killed search goes on and a finished one is not repeated.
     """
     import optuna
 
-    chosen = TuneSettings.model_validate(settings)
-    for name, path in {"passages": passages, "questions": questions, "base": base}.items():
+    for name, path in {"corpus": corpus, "examples": examples, "base": base}.items():
         if not Path(path).exists():
             raise SluiceError(f"{name}: {path} does not exist; run the step that makes it first")
-    parts = [digest(path) for path in (passages, questions, base)] + [chosen.model_dump_json()]
+    task = task_of(base)
+    chosen = tune_settings(part("train", task), settings)
+    parts = [digest(path) for path in (corpus, examples, base)] + [chosen.model_dump_json()]
     name = "sluice-" + sha256("|".join(parts).encode()).hexdigest()[:16]
     study = optuna.create_study(storage=storage(), study_name=name, direction="maximize", load_if_exists=True)
     if not study.get_trials(deepcopy=False):
-        study.enqueue_trial(start_in(chosen.space))
+        study.set_user_attr("task", task)
+        study.enqueue_trial(start_in(chosen))
     return name
 
 

@@ -4,14 +4,15 @@ import os
 from typing import Any
 
 from components.register.registry import tracking_uri
+from components.tune.report import metric_of
 from serving.files import home
 
 
 def log_study(study: Any, experiment: str, best: dict[str, Any]) -> str:
     """Write a study to MLflow unless it is there; returns the parent run's id.
 
-    Every trial becomes a nested run with its parameters and the MRR of each rung (one `log_batch` a run), started and
-    ended when the trial was. Store: ``$MLFLOW_TRACKING_URI``, default a SQLite file in the home directory.
+    Every trial becomes a nested run with its parameters and the figure of each rung (one `log_batch` a run), started
+    and ended when the trial was. Store: ``$MLFLOW_TRACKING_URI``, default a SQLite file in the home directory.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
@@ -42,11 +43,11 @@ def log_study(study: Any, experiment: str, best: dict[str, Any]) -> str:
 def _log_trial(client: Any, place: str, parent: str, trial: Any) -> None:
     from mlflow.entities import Metric, Param
 
-    name = f"trial {trial.number}"
+    name, figure = f"trial {trial.number}", metric_of(trial)
     tags = {"mlflow.parentRunId": parent, "state": trial.state.name}
     begin, end = _milliseconds(trial.datetime_start or trial.datetime_complete), _milliseconds(trial.datetime_complete)
     run = client.create_run(place, begin, tags, run_name=name).info.run_id
-    rungs = [Metric("mrr", value, end, rung) for rung, value in sorted(trial.intermediate_values.items())]
+    rungs = [Metric(figure, value, end, rung) for rung, value in sorted(trial.intermediate_values.items())]
     best = [Metric("value", trial.value, end, 0)] if trial.value is not None else []
     client.log_batch(run, metrics=rungs + best, params=[Param(k, str(v)) for k, v in trial.params.items()])
     client.set_terminated(run, "FAILED" if trial.state.name == "FAIL" else "FINISHED", end)

@@ -20,7 +20,7 @@ from serving.errors import SluiceError
 @pytest.fixture(scope="module")
 def minilm(tmp_path_factory):
     target = tmp_path_factory.mktemp("minilm") / "base"
-    base.python_func(base_model="minilm", model=Model(uri=str(target)))
+    base.python_func(base_model="minilm", task="retrieval", model=Model(uri=str(target)))
     return target
 
 

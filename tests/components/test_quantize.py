@@ -11,7 +11,7 @@ from components.quantize.measure import Field
 from components.quantize.run import quantize as quantize_files
 from components.quantize.settings import QuantizeSettings
 from components.quantize.variants import choose, judge
-from components.train.data import read_tables
+from components.train.retrieval.data import read_tables
 from serving.errors import SluiceError
 from serving.onnx_encoder import OnnxEncoder
 from serving.verdict import read_verdicts

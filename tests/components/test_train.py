@@ -14,13 +14,14 @@ from tiny_encoder import make_base, make_tables
 from components.base.encoder import TorchEncoder
 from components.train.checkpoint import Checkpoint
 from components.train.component import train as train_step
-from components.train.data import corpus, read_tables
-from components.train.loop import Trainer, learning_rate, use_bf16
-from components.train.loss import info_nce
-from components.train.mining import mine, plan
+from components.train.loop import Trainer, learning_rate
+from components.train.precision import use_bf16
+from components.train.retrieval import Settings, learner, read
+from components.train.retrieval.data import corpus, read_tables
+from components.train.retrieval.loss import info_nce
+from components.train.retrieval.mining import mine, plan
 from components.train.run import run_digest, train
-from components.train.settings import Hyperparameters, TrainSettings
-from components.train.validation import validation
+from components.train.settings import Hyperparameters
 from serving.errors import SluiceError
 
 HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.01, "batch": 8, "precision": "fp32", "dropout": 0.1}
@@ -31,7 +32,7 @@ SETTINGS = {"epochs": 3, "max_tokens": 32, "evaluations": 2, "checkpoint_every":
 def room(tmp_path_factory):
     folder = tmp_path_factory.mktemp("train")
     passages, questions = make_tables(folder)
-    return {"passages": passages, "questions": questions, "base": make_base(folder)}
+    return {"corpus": passages, "examples": questions, "base": make_base(folder)}
 
 
 @pytest.fixture
@@ -75,7 +76,7 @@ def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(room, tmp_pa
         if step == 5:
             raise Killed
 
-    hyper, settings = Hyperparameters(**HYPER), TrainSettings(**SETTINGS)
+    hyper, settings = Hyperparameters(**HYPER), Settings(**SETTINGS)
     checkpoint = Checkpoint(run_digest({**room, "adapter": ""}, hyper, settings))
     with pytest.raises(Killed):
         trainer_of(room, hyper, settings).run(checkpoint, tick=die)
@@ -88,20 +89,18 @@ def test_a_killed_run_resumes_to_the_result_of_an_uninterrupted_one(room, tmp_pa
 
 
 def trainer_of(room, hyper, settings):
-    tables = read_tables(room["passages"], room["questions"])
-    encoder = TorchEncoder(room["base"], settings.max_tokens)
-    held = validation(corpus(*tables, "val", encoder), settings.eval_questions, settings.eval_passages, settings.seed)
-    return Trainer(encoder, corpus(*tables, "train", encoder), held, hyper, settings)
+    data = read(room["base"], room["corpus"], room["examples"], settings)
+    return Trainer(learner(room["base"], data, hyper, settings), hyper, settings)
 
 
 def test_questions_are_withheld_from_the_passages_that_are_learned(room):
-    passages, questions = read_tables(room["passages"], room["questions"])
+    passages, questions = read_tables(room["corpus"], room["examples"])
     text = dict(zip(passages.passage_id, passages.text, strict=True))
     assert all(row.withheld not in text[row.gold[0]] for row in questions.itertuples())
 
 
 def test_every_asked_passage_is_in_the_plan_once_and_beside_its_hard_negatives(room, encoder):
-    data = corpus(*read_tables(room["passages"], room["questions"]), "train", encoder)
+    data = corpus(*read_tables(room["corpus"], room["examples"]), "train", encoder)
     hard = mine(encoder, data, keep=2, depth=20, tokens=32, duplicate=0.999)
     for question, golds in enumerate(data.golds):
         assert not golds & set(hard[data.first[question]])
@@ -148,7 +147,7 @@ def test_learning_rate_warms_up_and_decays_to_nearly_nothing():
 def test_precision_follows_the_hyperparameters_and_bf16_trains(room):
     assert use_bf16("bf16") and not use_bf16("fp32")
     hyper = Hyperparameters(**{**HYPER, "precision": "bf16", "accumulation": 2, "target_modules": "qv"})
-    trainer = trainer_of(room, hyper, TrainSettings(**{**SETTINGS, "epochs": 1}))
+    trainer = trainer_of(room, hyper, Settings(**{**SETTINGS, "epochs": 1}))
     done = trainer.run()
     assert all(np.isfinite(row["loss"]) for row in done.steps)
     assert [len(step) for step in trainer.steps][0] == 2
@@ -157,12 +156,12 @@ def test_precision_follows_the_hyperparameters_and_bf16_trains(room):
 def test_missing_columns_and_splits_are_named(room, tmp_path):
     import pandas as pd
 
-    pd.read_parquet(room["questions"]).drop(columns="gold").to_parquet(tmp_path / "questions.parquet")
+    pd.read_parquet(room["examples"]).drop(columns="gold").to_parquet(tmp_path / "questions.parquet")
     with pytest.raises(SluiceError, match="no column 'gold'"):
-        read_tables(room["passages"], tmp_path / "questions.parquet")
+        read_tables(room["corpus"], tmp_path / "questions.parquet")
     with pytest.raises(SluiceError, match="no such file"):
-        read_tables(tmp_path / "passages.parquet", room["questions"])
-    passages, questions = read_tables(room["passages"], room["questions"])
+        read_tables(tmp_path / "passages.parquet", room["examples"])
+    passages, questions = read_tables(room["corpus"], room["examples"])
     with pytest.raises(SluiceError, match="none of split 'persona'"):
         corpus(passages, questions, "persona", TorchEncoder(room["base"]))
 
@@ -171,8 +170,8 @@ def test_the_step_takes_hyperparameters_as_kfp_sends_them(room, tmp_path, monkey
     monkeypatch.setenv("SLUICE_CHECKPOINTS", str(tmp_path / "checkpoints"))
     metrics = Metrics(uri=str(tmp_path / "metrics"))
     train_step.python_func(
-        passages=Dataset(uri=str(room["passages"])),
-        questions=Dataset(uri=str(room["questions"])),
+        corpus=Dataset(uri=str(room["corpus"])),
+        examples=Dataset(uri=str(room["examples"])),
         base=Model(uri=str(room["base"])),
         hyperparameters={**HYPER, "rank": 4.0, "batch": 8.0},
         settings={**SETTINGS, "epochs": 1.0, "max_steps": 2.0, "eval_passages": 10.0},

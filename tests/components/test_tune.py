@@ -6,6 +6,7 @@ import pytest
 from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
 from tiny_encoder import make_base, make_tables
 
+from components.task import part
 from components.train.settings import Hyperparameters
 from components.tune.component import best_trial, create_study, search
 from components.tune.report import write_page
@@ -15,14 +16,15 @@ from components.tune.study import OWNER, counts, create, join, release_dead
 from serving.errors import SluiceError
 
 SPACE = {"rank": [2, 4], "batch": [8, 16], "precision": ["fp32"], "learning_rate": [0.001, 0.02]}
-SETTINGS = {"n_trials": 4, "startup_trials": 2, "trial_passages": 32, "max_tokens": 32, "rungs": 2, "space": SPACE}
+SETTINGS = {"n_trials": 4, "startup_trials": 2, "trial_rows": 32, "rungs": 2, "space": SPACE}
+SETTINGS["train"] = {"max_tokens": 32}
 
 
 @pytest.fixture(scope="module")
 def room(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tune")
     passages, questions = make_tables(folder)
-    return {"passages": passages, "questions": questions, "base": make_base(folder)}
+    return {"corpus": passages, "examples": questions, "base": make_base(folder)}
 
 
 @pytest.fixture
@@ -74,42 +76,42 @@ def test_an_unknown_study_and_missing_inputs_are_named(room, journal, tmp_path):
     create(**room, settings=SETTINGS)
     with pytest.raises(SluiceError, match="study sluice-none: not in"):
         search_files("sluice-none", 0, **room, settings=SETTINGS)
-    with pytest.raises(SluiceError, match="passages: .* does not exist"):
-        create(tmp_path / "none", room["questions"], room["base"], SETTINGS)
+    with pytest.raises(SluiceError, match="corpus: .* does not exist"):
+        create(tmp_path / "none", room["examples"], room["base"], SETTINGS)
 
 
 def test_the_first_trial_is_what_a_person_would_take_where_the_space_allows_it():
-    assert start_in(Space())["rank"] == 16 and start_in(Space())["learning_rate"] == 4e-4
-    assert "rank" not in start_in(Space(rank=(2,))) and "learning_rate" not in start_in(
-        Space(learning_rate=(1e-5, 1e-4))
+    assert start_in(TuneSettings())["rank"] == 16 and start_in(TuneSettings())["learning_rate"] == 4e-4
+    assert "rank" not in start_in(TuneSettings(space=Space(rank=(2,)))) and "learning_rate" not in start_in(
+        TuneSettings(space=Space(learning_rate=(1e-5, 1e-4)))
     )
 
 
-def test_trials_see_the_same_number_of_passages_whatever_their_batch():
-    settings = TuneSettings(trial_passages=256, rungs=2)
+def test_trials_see_the_same_number_of_rows_whatever_their_batch():
+    settings = TuneSettings(trial_rows=256, rungs=2)
     for batch, accumulation in ((32, 1), (64, 1), (32, 2)):
         hyper = Hyperparameters(batch=batch, accumulation=accumulation)
-        assert trial_settings(settings, hyper).max_steps * batch * accumulation == 256
+        assert trial_settings(settings, hyper, part("train", "retrieval")).max_steps * batch * accumulation == 256
 
 
 @pytest.mark.e2e
 def test_a_study_runs_in_steps_and_lands_in_mlflow_once(room, journal, tmp_path, monkeypatch):
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "home"))
-    inputs = {n: Dataset(uri=str(room[n])) for n in ("passages", "questions")} | {"base": Model(uri=str(room["base"]))}
+    inputs = {n: Dataset(uri=str(room[n])) for n in ("corpus", "examples")} | {"base": Model(uri=str(room["base"]))}
     name = Artifact(uri=str(tmp_path / "name"))
     create_study.python_func(**inputs, settings=SETTINGS, study=name)
     done = [search.python_func(study=name, worker=worker, **inputs, settings=SETTINGS) for worker in (0, 1)]
     metrics, page = Metrics(uri=str(tmp_path / "m")), HTML(uri=str(tmp_path / "h.html"))
     for _ in range(2):
         best = best_trial.python_func(study=name, done=done, settings=SETTINGS, history=page, metrics=metrics)
-    assert Hyperparameters.model_validate(best) and metrics.metadata["best_mrr"] > 0
+    assert Hyperparameters.model_validate(best) and metrics.metadata["best_value"] > 0
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(f"sqlite:///{tmp_path}/home/mlflow.db")
-    experiment = client.get_experiment_by_name("codebase study")
+    experiment = client.get_experiment_by_name("retrieval study")
     runs = client.search_runs([experiment.experiment_id])
     parents = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     assert len(parents) == 1 and len(runs) == 5
     nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
     assert len(nested) == 4 and all("learning_rate" in run.data.params for run in nested)
-    assert all(client.get_metric_history(run.info.run_id, "mrr") for run in nested)
+    assert all(client.get_metric_history(run.info.run_id, "mrr_full_withheld_val") for run in nested)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from components.base.encoder import TorchEncoder
-from components.train.data import Corpus, sample
+from components.train.retrieval.data import Corpus, sample
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from components.base.encoder import TorchEncoder
-from components.train.data import Corpus
+from components.train.retrieval.data import Corpus
 
 
 def mine(encoder: TorchEncoder, data: Corpus, keep: int, depth: int, tokens: int, duplicate: float) -> list[list[int]]:
