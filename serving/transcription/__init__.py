@@ -1,0 +1,1 @@
+"""Speech to text as it is served: features, decoding, and what comes out."""
