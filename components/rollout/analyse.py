@@ -34,7 +34,7 @@ def analyse(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, settings: 
 
     Args:
         stable: one row a request that the stable revision answered or failed: latency_ms (float), status (int), error
-            (str), correct (bool or None), question_id (str), at (epoch s). Same window and same load as ``canary``.
+            (str), correct (bool or None), asked (str), at (epoch s). Same window and same load as ``canary``.
         canary: the same for the canary.
         slo: gives the scale: an error rate within it and a latency change under a tenth of its p95 do no harm.
         settings: significance level, tolerances, least samples.
@@ -114,10 +114,10 @@ def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, se
 
 
 def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: RolloutSettings) -> Check:
-    """Does the canary answer fewer labelled persona questions correctly?
+    """Does the canary answer fewer labelled requests correctly (see `load_tests.answers.is_correct`)?
 
-    Answers to one question are copies of each other, not fresh evidence, so the question is the unit: each side's
-    majority mark on every question that both answered, and McNemar's exact test (1947; a sign test on the questions
+    Answers to one question or utterance are copies of each other, not fresh evidence, so the request row is the unit:
+    each side's majority mark on every row that both answered, and McNemar's exact test (1947; a sign test on the rows
     where the two differ). Worse: significant, and the share correct falls by more than
     ``settings.correct_tolerance``.
     """
@@ -125,24 +125,26 @@ def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: Ro
 
     both = _marks(stable).to_frame("stable").join(_marks(canary).rename("canary"), how="inner")
     if not len(both):
-        return Check(settings.min_questions > 0 and _labelled(stable), "no labelled question was answered by both", {})
+        return Check(settings.min_questions > 0 and _labelled(stable), "no labelled request was answered by both", {})
     lost = int((both["stable"] & ~both["canary"]).sum())
     won = int((~both["stable"] & both["canary"]).sum())
     p = float(binomtest(lost, lost + won, 0.5, alternative="greater").pvalue) if lost + won else 1.0
     share_s, share_c = float(both["stable"].mean()), float(both["canary"].mean())
     found: Figures = {
-        "questions": len(both),
-        "share_correct@5_persona_online_stable": round(share_s, 4),
-        "share_correct@5_persona_online_canary": round(share_c, 4),
-        "questions_lost": lost,
-        "questions_won": won,
+        "labelled": len(both),
+        "share_correct_online_stable": round(share_s, 4),
+        "share_correct_online_canary": round(share_c, 4),
+        "labelled_lost": lost,
+        "labelled_won": won,
         "p_answers": float(f"{p:.3g}"),
     }
     if len(both) < settings.min_questions:
-        return Check(True, f"too few labelled questions: {len(both)} of {settings.min_questions}", found)
+        return Check(True, f"too few labelled requests: {len(both)} of {settings.min_questions}", found)
     worse = p < settings.alpha and share_s - share_c > settings.correct_tolerance
     return Check(
-        worse, f"correct answers {share_c:.0%} against {share_s:.0%} of {len(both)} questions (p {p:.2g})", found
+        worse,
+        f"correct answers {share_c:.0%} against {share_s:.0%} of {len(both)} labelled requests (p {p:.2g})",
+        found,
     )
 
 
@@ -151,9 +153,9 @@ def _labelled(samples: "pd.DataFrame") -> bool:
 
 
 def _marks(samples: "pd.DataFrame") -> "pd.Series[bool]":
-    """Majority mark per labelled question (a tie counts as correct)."""
+    """Majority mark per labelled row (a tie counts as correct)."""
     rows = samples[answered(samples) & samples["correct"].notna()]
-    return rows["correct"].astype(float).groupby(rows["question_id"]).mean() >= 0.5
+    return rows["correct"].astype(float).groupby(rows["asked"]).mean() >= 0.5
 
 
 def worst(verdicts: Sequence[Verdict]) -> Verdict | None:

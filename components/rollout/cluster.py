@@ -1,4 +1,4 @@
-"""The doing: InferenceServices and ServingRuntimes through the Kubernetes API, wherever the kubeconfig points."""
+"""The doing: InferenceServices, their ServingRuntimes and graphs through the Kubernetes API, wherever the kubeconfig points."""
 
 import os
 import time
@@ -13,6 +13,7 @@ from serving.files import home
 GROUP = "serving.kserve.io"
 SERVICES = ("v1beta1", "inferenceservices")
 RUNTIMES = ("v1alpha1", "servingruntimes")
+GRAPHS = ("v1alpha1", "inferencegraphs")
 REQUEST_S = 10.0
 POLL_S = 0.2
 
@@ -111,6 +112,21 @@ class Cluster:
             if (live["metadata"].get("annotations") or {}).get(SPEC, spec_digest(live)) == wanted:
                 return str(name)
         return str(name)
+
+    def ensure_graph(self, manifest: Object) -> str:
+        """Make sure that an InferenceGraph like the manifest's exists; returns what was done, as "was created"."""
+        name, wanted = manifest["metadata"]["name"], spec_digest(manifest)
+        notes = {**(manifest["metadata"].get("annotations") or {}), SPEC: wanted}
+        meta = {**manifest["metadata"], "annotations": notes}
+        live = self._call("get", GRAPHS, name)
+        if live is None:
+            self._call("create", GRAPHS, body={**manifest, "metadata": meta})
+            return "was created"
+        if (live["metadata"].get("annotations") or {}).get(SPEC) == wanted:
+            return "stands as it should"
+        meta["resourceVersion"] = live["metadata"]["resourceVersion"]
+        replaced = self._call("replace", GRAPHS, name, body={**manifest, "metadata": meta})
+        return "was changed" if replaced else "is being changed by somebody else; left as it is"
 
     def wait(
         self,

@@ -13,7 +13,7 @@ def rollout(
     bundle: Input[Model],
     version: str,
     champion: Input[Model],
-    questions: Input[Dataset],
+    asked: Input[Dataset],
     settings: dict,  # type: ignore[type-arg]
     verdicts: Output[Artifact],
     report: Output[HTML],
@@ -25,7 +25,7 @@ def rollout(
         bundle: the bundle directory to serve.
         version: its version in the registry; the alias champion moves to it at 100 %.
         champion: the bundle it was compared with; it goes first where nothing is served yet.
-        questions: questions table; its persona rows are the load and the labels.
+        asked: request rows (JSON lines, load_tests/asked.py) as the step evaluate wrote them: the load and the labels.
         settings: section ``rollout`` of the system's YAML (components/rollout/settings.py).
         verdicts: JSON list of every verdict: load and canary at each step.
         report: page with verdicts, latency of stable and canary, and the timeline.
@@ -42,7 +42,7 @@ def rollout(
         Path(bundle.path),
         uri,
         version,
-        Path(questions.path),
+        Path(asked.path),
         chosen,
         Path(verdicts.path),
         Path(report.path),

@@ -191,6 +191,6 @@ def _notes(notes: Mapping[str, str], release: Release, history: tuple[Release, .
     return made
 
 
-def spec_digest(runtime: Object) -> str:
-    """Eight hex digits over a ServingRuntime's spec."""
-    return hashlib.sha256(json.dumps(runtime["spec"], sort_keys=True).encode()).hexdigest()[:8]
+def spec_digest(manifest: Object) -> str:
+    """Eight hex digits over an object's spec."""
+    return hashlib.sha256(json.dumps(manifest["spec"], sort_keys=True).encode()).hexdigest()[:8]

@@ -25,7 +25,7 @@ def release(
     bundle: Path,
     uri: str,
     version: str,
-    questions: Path,
+    asked: Path,
     settings: RolloutSettings,
     verdicts: Path,
     report: Path,
@@ -38,13 +38,15 @@ def release(
         bundle: the bundle's directory.
         uri: where the cluster finds it; "" means the directory itself (file://).
         version: the bundle's version in the registry.
-        questions: questions.parquet; its persona rows are asked, with gold paths.
+        asked: request rows with labels (JSON lines, see `load_tests.asked`).
         settings: see `RolloutSettings`.
         verdicts: written: JSON list of every verdict.
         report: written: one HTML page.
         champion: what the bundle was compared with; it is deployed first where nothing is served yet.
     """
     from components.rollout.cluster import Cluster
+    from components.rollout.graph import apply_graphs
+    from load_tests.asked import read_asked
 
     content = _digest(bundle)
     cluster = Cluster()
@@ -53,19 +55,38 @@ def release(
         now = observe(live) if live else None
         decision = decide(now, content, settings.steps)
         if now and decision.move is Move.DONE and now.settled and not now.failure:
-            _recall(system, content, decision.reason, verdicts, report)
-            return True, decision.reason
+            reason = "; ".join([decision.reason, *apply_graphs(cluster, system)])
+            _recall(system, content, reason, verdicts, report)
+            return True, reason
         candidate = Candidate(system, content, uri if "://" in uri else bundle.resolve().as_uri(), version)
-        watch, asked = Watcher(), labelled(questions, settings.min_questions)
-        before = _deploy_first(cluster, candidate, champion, now, asked, settings, watch)
+        watch, rows = Watcher(), _remember(system, read_asked(asked))
+        before = _deploy_first(cluster, candidate, champion, now, rows, settings, watch)
         if before is None or before.promoted:
-            outcome = carry_out(cluster, candidate, asked, settings, watch, lambda: _champion(system, version))
+            outcome = carry_out(cluster, candidate, rows, settings, watch, lambda: _champion(system, version))
         else:
             outcome = before
+        if outcome.promoted:
+            told = apply_graphs(cluster, system)
+            outcome.reason = "; ".join([outcome.reason, *told])
+            for sentence in told:
+                watch.say(sentence)
     finally:
         cluster.close()
-    _keep(candidate, outcome, watch, settings.slo, verdicts, report)
+    _keep(candidate, outcome, watch, settings.slo or system, verdicts, report)
     return outcome.promoted, outcome.reason
+
+
+def asked_before(system: str) -> Path:
+    """Where the request rows of the system's last rollout are kept, for drills."""
+    return home() / "rollout" / system / "asked.jsonl"
+
+
+def _remember(system: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    from load_tests.asked import write_asked
+
+    with atomic_file(asked_before(system)) as scratch:
+        write_asked(rows, scratch)
+    return rows
 
 
 @dataclass(frozen=True)
@@ -123,7 +144,7 @@ def carry_out(
     watch: Watcher,
     champion: Callable[[], None] = lambda: None,
 ) -> "Outcome":
-    """Roll ``candidate`` out with the system's manifests; ``asked`` are labelled questions, see `labelled`.
+    """Roll ``candidate`` out with the system's manifests; ``asked`` are request rows, see `load_tests.asked`.
 
     ``champion`` is called once the release holds 100 % and before the rollout's last mark is taken away, so that a
     killed run repeats it.
@@ -133,7 +154,13 @@ def carry_out(
     from components.rollout.window import Load
     from load_tests.slo import read_slo
 
-    load = Load(candidate.system, asked, read_slo(settings.slo), settings, home() / "rollout" / candidate.system)
+    load = Load(
+        candidate.system,
+        asked,
+        read_slo(settings.slo or candidate.system),
+        settings,
+        home() / "rollout" / candidate.system,
+    )
     manifests = read_manifests(candidate.system, settings.manifests)
     rollout = Rollout(candidate.system, manifests, cluster, load, watch, champion)
     return rollout.run(candidate.content, candidate.version, candidate.uri)
@@ -178,32 +205,3 @@ def _champion(system: str, version: str) -> None:
 
     if registry.exists():
         registry.promote(system, version)
-
-
-def labelled(questions: Path, least: int = 8, most: int = 90) -> list[dict[str, Any]]:
-    """The persona questions as the load test asks them, each with the paths that answer it.
-
-    The paths come from the questions, never from the bundle: an index that names wrong files must not mark itself.
-    Where there are fewer than ``least`` persona questions (a source of one's own), test questions join them. At most
-    ``most`` are asked, always the same ones: stable and canary must answer the same questions to be compared.
-    """
-    import pandas as pd
-
-    from components.make_qa.personas import load_personas
-
-    table = pd.read_parquet(questions)
-    places = {p.question: {g.partition("#")[0].partition("::")[0] for g in p.gold} for p in load_personas()}
-    asked: list[dict[str, Any]] = []
-    for split in ("persona", "test"):
-        rows = table[table["split"] == split].sort_values("question_id")
-        rows = rows.sample(min(len(rows), most - len(asked)), random_state=0)
-        for row in rows.to_dict("records"):
-            text, persona = str(row["question"]), str(row.get("persona") or "")
-            gold = {str(row["path"])} | (places.get(text, set()) if persona else set())
-            one = {"question_id": str(row["question_id"]), "question": text, "persona": persona}
-            asked.append({**one, "gold_paths": sorted(gold)})
-        if len(asked) >= least:
-            break
-    if not asked:
-        raise SluiceError(f"{questions}: no persona and no test questions, so nothing to ask; see components/make_qa")
-    return asked

@@ -9,23 +9,24 @@ class RolloutSettings(Settings):
     """Steps and windows of a rollout, and how much worse a canary may be before it is rolled back.
 
     steps: percent of users' traffic per step, rising, the last 100. window_s: seconds of load at each step. slo: an SLO
-    file, or the name of a system whose file ships with load_tests. rate, users: the load offered through the split, in
-    requests/s and users at once (0: the SLO file's). direct_rate: requests/s offered beside it to each revision's own
-    address, so that a small share of traffic still gives enough samples. ready_s: how long a revision may take until
-    it is ready. settle_s: how long a changed split may take until it shows. alpha: one-sided significance level of
-    each test. min_samples: answered or failed requests each side needs. min_questions: labelled questions both sides
-    must have answered. The tolerances: share of errors, share of questions answered correctly, ratio of latency
-    (median and p95). repeats: how often a window is looked at again when nothing but the SLO's speed was missed, as by
-    another program on the same machine; errors and a canary worse than stable get no second look.
+    file, or the name of a system whose file ships with load_tests (without one, the system that is rolled out). rate,
+    users: the load offered through the split, in requests/s and users at once (0: the SLO file's). direct_rate:
+    requests/s offered beside it to each revision's own address, so that a small share of traffic still gives enough
+    samples (0: a quarter of the load, or what that takes). ready_s: how long a revision may take until it is ready.
+    settle_s: how long a changed split may take until it shows. alpha: one-sided significance level of each test.
+    min_samples: answered or failed requests each side needs. min_questions: labelled requests both sides must have
+    answered. The tolerances: share of errors, share of labelled requests answered correctly, ratio of latency (median
+    and p95). repeats: how often a window is looked at again when nothing but the SLO's speed was missed, as by another
+    program on the same machine; errors and a canary worse than stable get no second look.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)
     repeats: int = Field(default=1, ge=0, le=5)
     window_s: float = Field(default=6, ge=1, le=3600)
-    slo: str = "codebase"
+    slo: str = ""
     rate: float = Field(default=0, ge=0)
     users: int = Field(default=0, ge=0)
-    direct_rate: float = Field(default=15, gt=0)
+    direct_rate: float = Field(default=0, ge=0)
     direct_users: int = Field(default=6, ge=1)
     ready_s: float = Field(default=60, gt=0)
     settle_s: float = Field(default=15, gt=0)

@@ -34,10 +34,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Load:
-    """Who asks, and how much: the model's name, labelled questions, the SLO with its load, the rollout's settings."""
+    """Who asks, and how much: the model's name, request rows, the SLO with its load, the rollout's settings."""
 
     model: str
-    questions: Sequence[dict[str, Any]]
+    asked: Sequence[dict[str, Any]]
     test: LoadTest
     settings: RolloutSettings
     out: Path
@@ -52,14 +52,17 @@ class Load:
         """Users at once who offer it."""
         return self.settings.users or self.test.load.users
 
+    @property
+    def light(self) -> float:
+        """Requests/s offered to each revision's own address beside that: enough samples, and a little over."""
+        return self.settings.direct_rate or max(self.rate / 4, 1.3 * self.settings.min_samples / self.settings.window_s)
+
     def run(self, name: str, targets: list[Target], watch: Watcher) -> "pd.DataFrame":
         """Put the targets under load for one window."""
         seconds = self.settings.window_s
         place = self.out / name.replace(" %", "").replace(" ", "-")
         with watch.bar(name, seconds) as tick:
-            return run_targets(
-                targets, self.model, list(self.questions), seconds, place, self.test.load.timeout_s, tick
-            )
+            return run_targets(targets, self.model, list(self.asked), seconds, place, self.test.load.timeout_s, tick)
 
 
 def own_load(load: Load, now: Observed, watch: Watcher) -> Window:
@@ -112,7 +115,7 @@ def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.Data
 
 
 def _light(load: Load, name: str, url: str) -> Target:
-    return Target(name, url, load.settings.direct_users, load.settings.direct_rate)
+    return Target(name, url, load.settings.direct_users, load.light)
 
 
 def _at(verdict: Verdict, percent: int) -> Verdict:

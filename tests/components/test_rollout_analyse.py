@@ -23,8 +23,10 @@ def window(n=200, seed=0, ms=10.0, errors=0, right=0.8, questions=60):
             "latency_ms": rng.lognormal(np.log(ms), 0.3, n),
             "status": np.where(np.arange(n) < errors, 503, 200),
             "error": np.where(np.arange(n) < errors, "503 Service Unavailable", ""),
-            "question_id": [f"q{i}" for i in question],
+            "asked": [f"q{i}" for i in question],
             # The same question is right or wrong every time it is asked, as a retriever answers it.
+            "task": "retrieval",
+            "units": 1.0,
             "correct": pd.Series([i < right * questions for i in question], dtype=object),
         }
     )
@@ -33,7 +35,7 @@ def window(n=200, seed=0, ms=10.0, errors=0, right=0.8, questions=60):
 def test_a_canary_like_stable_passes():
     verdict = analyse(window(seed=1), window(seed=2), SLO(), SETTINGS)
     assert verdict.passed, verdict.reason
-    assert verdict.figures["questions"] > 50
+    assert verdict.figures["labelled"] > 50
 
 
 @pytest.mark.parametrize(
@@ -61,7 +63,7 @@ def test_too_few_requests_do_not_pass():
 def test_too_few_labelled_questions_do_not_pass():
     verdict = analyse(window(questions=3), window(questions=3), SLO(), SETTINGS)
     assert not verdict.passed
-    assert "too few labelled questions: 3 of 8" in verdict.reason
+    assert "too few labelled requests: 3 of 8" in verdict.reason
 
 
 def test_questions_without_labels_are_not_held_against_the_canary():
@@ -77,8 +79,8 @@ def test_a_significant_difference_too_small_to_matter_passes():
 
 def test_asking_one_question_often_is_no_evidence_about_many():
     one_lost = window(n=2000, seed=2)
-    one_lost.loc[one_lost["question_id"] == "q0", "correct"] = False
-    assert analyse(window(n=2000, seed=1), one_lost, SLO(), SETTINGS).figures["questions_lost"] == 1
+    one_lost.loc[one_lost["asked"] == "q0", "correct"] = False
+    assert analyse(window(n=2000, seed=1), one_lost, SLO(), SETTINGS).figures["labelled_lost"] == 1
     assert analyse(window(n=2000, seed=1), one_lost, SLO(), SETTINGS).passed
 
 

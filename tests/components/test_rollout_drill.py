@@ -6,7 +6,6 @@ import pytest
 from components.rollout.drill import faults
 from components.rollout.drill.scenes import Result
 from components.rollout.manifests import read_manifests
-from components.rollout.release import labelled
 from serving.errors import SluiceError
 from serving.files import digest
 from serving.load import load
@@ -20,8 +19,8 @@ def test_faults_are_made_in_copies(tiny_bundle, tmp_path):
     assert digest(tiny_bundle) == before
     assert len({before, digest(wrong), digest(broken), digest(other)}) == 4
     predictor = load(wrong)
-    question = faults.questions_of(tiny_bundle)[0]
-    answer = predictor.predict([predictor.parse({"question": question["question"]})])[0]
+    row = faults.asked_of(tiny_bundle)[0]
+    answer = predictor.predict([predictor.parse(row["instance"])])[0]
     predictor.close()
     assert all(source["path"].startswith("elsewhere/") for source in answer["sources"])
     with pytest.raises(SluiceError, match="onnx"):
@@ -29,10 +28,10 @@ def test_faults_are_made_in_copies(tiny_bundle, tmp_path):
 
 
 def test_questions_come_from_the_bundle_with_their_files(tiny_bundle):
-    asked = faults.questions_of(tiny_bundle, most=12)
-    assert len(asked) == 12
+    asked = faults.asked_of(tiny_bundle)
+    assert len(asked) >= 40
     paths = set(pd.read_parquet(tiny_bundle / "index" / "passages.parquet")["path"])
-    assert all(set(q["gold_paths"]) <= paths for q in asked)
+    assert all(set(row["expect"]["paths"]) <= paths for row in asked)
 
 
 def test_the_faulty_server_stands_before_the_command_of_the_manifests(tmp_path):
@@ -58,10 +57,3 @@ def test_a_scene_is_judged_by_what_users_noticed(changed, fault):
         "requests": 200, "failed_stable": 0, "failed_canary": 0,
     }  # fmt: skip
     assert Result(**{**good, **changed}).fault == fault
-
-
-def test_too_few_persona_questions_are_joined_by_test_questions(tiny_data):
-    asked = labelled(tiny_data / "questions.parquet")
-    assert len({q["question_id"] for q in asked}) > 8
-    assert all(q["gold_paths"] for q in asked)
-    assert [q["question_id"] for q in labelled(tiny_data / "questions.parquet", least=1)] == ["p0"]

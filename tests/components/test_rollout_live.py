@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 
@@ -13,13 +12,14 @@ from components.rollout.component import rollout
 from components.rollout.manifests import read_manifests
 from components.rollout.objects import observe, with_percent
 from components.rollout.operate import rollback, status
+from load_tests.asked import write_asked
 from serving.errors import SluiceError
 from serving.laptop import process
 from serving.verdict import read_verdicts
 
-QUESTIONS = [
-    {"question_id": f"q{n}", "question": f"how do I do thing {n}?", "gold": ["p"], "path": "gold.py",
-     "split": "persona", "persona": ("novice", "experienced", "researcher")[n % 3]}
+ASKED = [
+    {"id": f"q{n}", "task": "retrieval", "instance": {"question": f"how do I do thing {n}?"}, "units": 1,
+     "expect": {"paths": ["gold.py"]}, "persona": ("novice", "experienced", "researcher")[n % 3]}
     for n in range(30)
 ]  # fmt: skip
 
@@ -42,7 +42,7 @@ class Desk:
             "load": {"users": 6, "rate": 40, "seconds": 1},
         }
         (place / "slo.yaml").write_text(yaml.safe_dump(slo))
-        pd.DataFrame(QUESTIONS).to_parquet(place / "questions")
+        write_asked(ASKED, place / "asked")
         self.settings = {
             "steps": [50, 100], "window_s": 1.0, "direct_rate": 40.0, "slo": str(place / "slo.yaml"),
             "manifests": str(place / "manifests"), "min_samples": 20.0, "latency_ratio": 20.0,
@@ -63,7 +63,7 @@ class Desk:
             bundle=Model(uri=str(bundle)),
             version=version,
             champion=Model(uri=str(champion or bundle)),
-            questions=Dataset(uri=str(self.place / "questions")),
+            asked=Dataset(uri=str(self.place / "asked")),
             settings=self.settings,
             verdicts=Artifact(uri=str(self.place / "verdicts")),
             report=HTML(uri=str(self.place / "report")),

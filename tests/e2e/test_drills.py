@@ -5,7 +5,6 @@ import subprocess
 import sys
 import time
 
-import pandas as pd
 import pytest
 
 from components.rollout.cluster import Cluster
@@ -17,6 +16,7 @@ from components.rollout.objects import observe, with_percent
 from components.rollout.operate import status
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
+from load_tests.asked import write_asked
 
 pytestmark = pytest.mark.e2e
 QUICK = {"slo": "drill", "window_s": 3, "direct_rate": 20}
@@ -26,15 +26,10 @@ def port() -> int:
     return random.randrange(12000, 19000)
 
 
-def write_questions(asked, path):
-    rows = [{**q, "gold": [q["question_id"]], "path": q["gold_paths"][0]} for q in asked]
-    pd.DataFrame(rows).assign(split="persona").drop(columns="gold_paths").to_parquet(path)
-
-
 def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_losing_a_request(tiny_bundle, tmp_path):
     settings = RolloutSettings(slo="drill", window_s=4, direct_rate=12)
     with control_plane(tmp_path, port()):
-        stage = Stage("codebase", tiny_bundle, tmp_path / "bundles", settings, faults.questions_of(tiny_bundle))
+        stage = Stage("codebase", tiny_bundle, tmp_path / "bundles", settings, faults.asked_of(tiny_bundle))
         results = list(play(stage, [], print))
     assert [r.scene for r in results] == [s.name for s in SCENES]
     assert {r.scene: r.fault for r in results} == dict.fromkeys((s.name for s in SCENES), "")
@@ -48,10 +43,10 @@ def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_los
 
 
 def test_a_first_deployment_that_misses_its_slo_is_not_left_to_users(tiny_bundle, tmp_path):
-    stage = Stage("codebase", tiny_bundle, tmp_path / "b", RolloutSettings(**QUICK), faults.questions_of(tiny_bundle))
+    stage = Stage("codebase", tiny_bundle, tmp_path / "b", RolloutSettings(**QUICK), faults.asked_of(tiny_bundle))
     slow, settings = stage.faulty("slow", "--delay", "0.4")
     with control_plane(tmp_path / "home", port()):
-        (result,) = play(Stage("codebase", slow, tmp_path / "b", settings, stage.questions), [], print)
+        (result,) = play(Stage("codebase", slow, tmp_path / "b", settings, stage.asked), [], print)
         assert "p95" in result.reason
         assert status("codebase") == {"system": "codebase", "deployed": False}
 
@@ -62,21 +57,21 @@ def test_the_drill_is_a_command_with_an_exit_code(tiny_bundle, capfd):
 
 
 def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(tiny_bundle, tmp_path):
-    questions = tmp_path / "questions.parquet"
-    rows = faults.questions_of(tiny_bundle)
-    write_questions(rows, questions)
+    asked = tmp_path / "asked"
+    rows = faults.asked_of(tiny_bundle)
+    write_asked(rows, asked)
     newer = faults.copy_bundle(tiny_bundle, tmp_path / "newer", "e2e")
     settings = RolloutSettings(**QUICK)
 
     def roll_out(bundle, version):
         return release(
-            "codebase", bundle, "", version, questions, settings, tmp_path / "verdicts.json", tmp_path / "page.html"
+            "codebase", bundle, "", version, asked, settings, tmp_path / "verdicts.json", tmp_path / "page.html"
         )
 
     with control_plane(tmp_path / "home", port()):
         assert roll_out(tiny_bundle, "1")[0]
         with Traffic(status("codebase")["url"], "codebase", rows) as users:
-            killed = subprocess.Popen([sys.executable, "-c", COMMAND.format(newer, questions, QUICK, tmp_path)])
+            killed = subprocess.Popen([sys.executable, "-c", COMMAND.format(newer, asked, QUICK, tmp_path)])
             while status("codebase")["canary_percent"] != 50:
                 assert killed.poll() is None, "it ended before it could be killed"
                 time.sleep(0.1)
@@ -98,6 +93,7 @@ COMMAND = """
 from pathlib import Path
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
+from load_tests.asked import write_asked
 settings = RolloutSettings(**{2})
 print(*release("codebase", Path("{0}"), "", "2", Path("{1}"), settings, Path("{3}/v"), Path("{3}/r")))
 """
@@ -105,11 +101,11 @@ print(*release("codebase", Path("{0}"), "", "2", Path("{1}"), settings, Path("{3
 
 def test_a_rollout_that_somebody_interferes_with_lets_go(tiny_bundle, tmp_path):
     newer = faults.copy_bundle(tiny_bundle, tmp_path / "newer", "e2e")
-    questions = faults.questions_of(tiny_bundle)
-    stage = Stage("codebase", tiny_bundle, tmp_path / "b", RolloutSettings(**QUICK), questions)
+    asked = faults.asked_of(tiny_bundle)
+    stage = Stage("codebase", tiny_bundle, tmp_path / "b", RolloutSettings(**QUICK), asked)
     with control_plane(tmp_path / "home", port()):
         assert list(play(stage, ["none of them"], print)) == []
-        write_questions(questions, tmp_path / "q")
+        write_asked(asked, tmp_path / "q")
         command = COMMAND.format(newer, tmp_path / "q", QUICK, tmp_path)
         running = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, text=True)
         while status("codebase")["canary_percent"] != 10:

@@ -26,29 +26,36 @@ def main(
     scene: Annotated[
         list[str] | None, typer.Option(help="wrong, slow, crash, 'never ready', sound; all without.")
     ] = None,
-    system: Annotated[str, typer.Option(help="Whose manifests are used.")] = "codebase",
+    system: Annotated[str, typer.Option(help="codebase, lectures-transcriber, …")] = "codebase",
+    asked: Annotated[Path | None, typer.Option(help="Requests (JSON lines); the last rollout's, or made up.")] = None,
     port: Annotated[int, typer.Option(help="First port for the drill's endpoint.")] = 8580,
 ) -> None:
     """Break canaries on purpose while users ask; exit with 1 when one is not rolled back in time, or a user notices."""
+    from components.rollout.release import asked_before
     from serving.errors import SluiceError
 
     try:
-        sys.exit(run(_bundle(bundle, system), system, scene or [], port))
+        if bundle is None and asked is None and asked_before(system).is_file():
+            asked = asked_before(system)
+        sys.exit(run(_bundle(bundle, system), system, scene or [], port, asked))
     except SluiceError as error:
         console.print(f"[red]{error}[/]")
         sys.exit(2)
 
 
-def run(bundle: Path, system: str, scenes: list[str], port: int) -> int:
-    """Play the scenes in a home of their own; returns the exit code."""
-    from components.rollout.drill.faults import questions_of
-    from components.rollout.drill.scenes import Stage, play
-    from components.rollout.settings import RolloutSettings
+def run(bundle: Path, system: str, scenes: list[str], port: int, asked: Path | None = None) -> int:
+    """Play the scenes in a home of their own; returns the exit code.
 
-    settings = RolloutSettings(slo="drill", window_s=4, direct_rate=12, direct_users=6)
+    ``asked``: request rows (JSON lines); without, the bundle's task makes some up.
+    """
+    from components.rollout.drill.faults import asked_of
+    from components.rollout.drill.scenes import Stage, play, settings_of
+    from load_tests.asked import read_asked
+
+    settings, rows = settings_of(bundle), read_asked(asked) if asked else asked_of(bundle)
     results = []
     with tempfile.TemporaryDirectory(prefix="sluice-drill-") as place, control_plane(Path(place), port):
-        stage = Stage(system, bundle, Path(place) / "bundles", settings, questions_of(bundle))
+        stage = Stage(system, bundle, Path(place) / "bundles", settings, rows)
         for result in play(stage, scenes, lambda text: console.rule(f"[bold]{text}")):
             results.append(result)
     print_results(results)

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from components.rollout.manifests import read_manifests
-from serving.errors import SluiceError
+from components.task import part
+from serving.bundle import Bundle
 
 
 def copy_bundle(bundle: Path, target: Path, note: str) -> Path:
@@ -22,23 +23,17 @@ def copy_bundle(bundle: Path, target: Path, note: str) -> Path:
 
 
 def wrong_answers(bundle: Path, target: Path) -> Path:
-    """A bundle whose index belongs to another source tree: every source that it names is the wrong file."""
-    import pandas as pd
-
+    """A bundle that answers in the right shape and just as fast, and is always wrong; how, its task knows."""
     copy_bundle(bundle, target, "drill: wrong answers")
-    index = target / "index" / "passages.parquet"
-    passages = pd.read_parquet(index)
-    passages["path"] = "elsewhere/" + passages["path"]
-    index.unlink()
-    passages.to_parquet(index)
+    part("rollout.drill", Bundle.read(bundle).task).spoil(target)
     return target
 
 
 def corrupt(bundle: Path, target: Path) -> Path:
-    """A bundle whose encoder was cut short, as by a full disk: no server can load it."""
+    """A bundle whose models were cut short, as by a full disk: no server can load them."""
     copy_bundle(bundle, target, "drill: corrupt")
-    for encoder in sorted((target / "encoder").glob("*.onnx")):
-        _replace(encoder, encoder.read_bytes()[:1000])
+    for model in sorted(target.rglob("*.onnx")):
+        _replace(model, model.read_bytes()[:1000])
     return target
 
 
@@ -60,29 +55,10 @@ def faulty_manifests(system: str, directory: str, target: Path, flags: list[str]
     return target
 
 
-def questions_of(bundle: Path, most: int = 60) -> list[dict[str, Any]]:
-    """Labelled questions made from the bundle's own passages: their summaries, with the file they came from as gold."""
-    import pandas as pd
-
-    index = bundle / "index" / "passages.parquet"
-    if not index.is_file():
-        raise SluiceError(f"{bundle}: no index/passages.parquet, so no questions to ask; name a bundle with an index")
-    table = pd.read_parquet(index, columns=["passage_id", "path", "name", "summary"])
-    said = table[table["summary"].fillna("").str.len() > 15]
-    table = (said if len(said) >= 10 else table).drop_duplicates(
-        "path" if said["path"].nunique() >= most else "passage_id"
-    )
-    table = table.sample(min(most, len(table)), random_state=0)
-    personas = ("novice", "experienced", "researcher")
-    return [
-        {
-            "question_id": str(row.passage_id),
-            "question": str(row.summary or row.name)[:300],
-            "persona": personas[number % 3],
-            "gold_paths": [str(row.path)],
-        }
-        for number, row in enumerate(table.itertuples(index=False))
-    ]
+def asked_of(bundle: Path) -> list[dict[str, Any]]:
+    """Labelled request rows for a bundle where no release has left any, as its task makes them up."""
+    rows: list[dict[str, Any]] = part("rollout.drill", Bundle.read(bundle).task).asked(bundle)
+    return rows
 
 
 def _link(source: str, target: str) -> None:

@@ -13,6 +13,8 @@ from components.rollout.release import Candidate, carry_out
 from components.rollout.run import Outcome
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
+from components.task import part
+from serving.bundle import Bundle
 from serving.files import digest
 
 WITHIN_S = 30.0
@@ -56,13 +58,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the drill plays: a system on a control plane, a sound bundle, a directory for the broken ones."""
+    """Where the drill plays: a system on a control plane, a sound bundle, a directory for the broken ones, request rows."""
 
     system: str
     bundle: Path
     place: Path
     settings: RolloutSettings
-    questions: list[dict[str, Any]]
+    asked: list[dict[str, Any]]
 
     def faulty(self, name: str, *flags: str) -> tuple[Path, RolloutSettings]:
         """A sound bundle behind a faulty server."""
@@ -71,18 +73,23 @@ class Stage:
         return made, self.settings.model_copy(update={"manifests": str(manifests)})
 
 
+def settings_of(bundle: Path) -> RolloutSettings:
+    """Short windows under an SLO that a busy machine keeps too, as the bundle's task wants them."""
+    return RolloutSettings(**part("rollout.drill", Bundle.read(bundle).task).SETTINGS)
+
+
 SCENES = (
     Scene(
         "wrong",
-        "every source that it names is the wrong file",
+        "every answer is wrong, and as fast as ever",
         False,
         lambda s: (faults.wrong_answers(s.bundle, s.place / "wrong"), s.settings),
     ),
     Scene("slow", "each answer takes 0.4 s longer", False, lambda s: s.faulty("slow", "--delay", "0.4")),
-    Scene("crash", "it dies at every 40th question", False, lambda s: s.faulty("crash", "--crash-after", "40")),
+    Scene("crash", "it dies at every 40th request", False, lambda s: s.faulty("crash", "--crash-after", "40")),
     Scene(
         "never ready",
-        "its encoder file was cut short",
+        "its model files were cut short",
         False,
         lambda s: (faults.corrupt(s.bundle, s.place / "corrupt"), s.settings),
     ),
@@ -115,13 +122,13 @@ def _roll(
     cluster: Cluster, stage: Stage, bundle: Path, settings: RolloutSettings, version: str, watch: Watcher
 ) -> Outcome:
     candidate = Candidate(stage.system, digest(bundle), bundle.resolve().as_uri(), version)
-    return carry_out(cluster, candidate, stage.questions, settings, watch)
+    return carry_out(cluster, candidate, stage.asked, settings, watch)
 
 
 def _scene(cluster: Cluster, stage: Stage, scene: Scene, version: str, watch: Watcher) -> Result:
     bundle, settings = scene.make(stage)
     before = observe(cluster.get(stage.system))
-    with Traffic(before.url, stage.system, stage.questions) as users:
+    with Traffic(before.url, stage.system, stage.asked) as users:
         outcome = _roll(cluster, stage, bundle, settings, version, watch)
     seen = users.samples()
     canaries = {window.canary for window in outcome.windows}

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 class Traffic:
     """A context: ``rate`` requests/s from ``workers`` connections, until it is left."""
 
-    def __init__(self, url: str, model: str, questions: Sequence[dict[str, Any]], rate: float = 12, workers: int = 4):
-        self.address, self.questions = f"{url}/v1/models/{model}:predict", questions
+    def __init__(self, url: str, model: str, asked: Sequence[dict[str, Any]], rate: float = 12, workers: int = 4):
+        self.address = f"{url}/v1/models/{model}:predict"
+        self.bodies = [json.dumps({"instances": [row["instance"]]}).encode() for row in asked]
         self.pause, self.workers = workers / rate, workers
         self.rows: list[dict[str, Any]] = []
         self._stop = threading.Event()
@@ -46,10 +47,9 @@ class Traffic:
         due = time.monotonic() + number * self.pause / self.workers
         while not self._stop.wait(max(0.0, due - time.monotonic())):
             due = max(due + self.pause, time.monotonic() - self.pause)
-            question = self.questions[len(self.rows) % len(self.questions)]["question"]
+            body = self.bodies[len(self.rows) % len(self.bodies)]
             row: dict[str, Any] = {"at": time.time(), "status": 0, "revision": "", "error": ""}
             try:
-                body = json.dumps({"instances": [{"question": question}]}).encode()
                 answer = pool.request("POST", self.address, body=body, headers={"Content-Type": "application/json"})
                 row |= {"status": answer.status, "revision": answer.headers.get("x-sluice-revision", "")}
                 row["error"] = "" if answer.status == 200 else answer.data[:200].decode(errors="replace")
