@@ -1,0 +1,1 @@
+"""Data of the task highlights: our own texts, meetings, lectures; reference bullets, ROUGE and its oracle."""
