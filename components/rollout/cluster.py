@@ -1,4 +1,4 @@
-"""The doing: InferenceServices, their ServingRuntimes and graphs through the Kubernetes API, wherever the kubeconfig points."""
+"""The doing: services, runtimes and graphs through the Kubernetes API, wherever the kubeconfig points."""
 
 import os
 import time

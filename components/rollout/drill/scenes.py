@@ -58,7 +58,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where the drill plays: a system on a control plane, a sound bundle, a directory for the broken ones, request rows."""
+    """Where the drill plays: a system on a control plane, a sound bundle, a place for broken ones, request rows."""
 
     system: str
     bundle: Path
