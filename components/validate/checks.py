@@ -65,6 +65,23 @@ def passage_columns(passages: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
+def segment_columns(passages: "pd.DataFrame") -> "pd.DataFrame":
+    """One row a segment of a lecture, in the passages' order: row_id and what the suite ``segments`` looks at."""
+    import pandas as pd
+
+    before = passages.sort_values("start_s", kind="stable").groupby("path")["end_s"].shift(1)
+    return pd.DataFrame(
+        {
+            "row_id": passages["passage_id"].astype(str),
+            "start_s": passages["start_s"],
+            "seconds": passages["end_s"] - passages["start_s"],
+            "over_s": passages["end_s"] - passages["lecture_duration_s"],
+            "overlap_s": (before - passages["start_s"]).fillna(0.0),
+            **{name: passages[name].astype("float64") for name in ("speech_rate", "confidence", "silence_share")},
+        }
+    )
+
+
 def question_columns(questions: "pd.DataFrame", passages: "pd.DataFrame") -> "pd.DataFrame":
     """One row a question: row_id and what the suite ``questions`` looks at; ``passages`` are the clean ones."""
     import pandas as pd

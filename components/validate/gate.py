@@ -1,10 +1,10 @@
 """From what the suites found to the verdict and the quarantine: pure functions."""
 
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
-from components.validate.settings import ValidateSettings
+from components.validate.settings import GateSettings
 from components.validate.suites import Outcome
 from serving.verdict import Verdict
 
@@ -12,34 +12,51 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def quarantine(table: str, rows: "pd.DataFrame", text: str, outcomes: Sequence[Outcome]) -> "pd.DataFrame":
-    """Rows that failed: table, row_number, row_id, reasons (list, in the suite's order), excerpt of column ``text``."""
+class Checked(NamedTuple):
+    """Everything that the report shows: both tables as they stayed, what was held back, what each suite found."""
+
+    corpus: "pd.DataFrame"
+    examples: "pd.DataFrame"
+    quarantined: "pd.DataFrame"
+    outcomes: dict[str, list[Outcome]]
+    verdict: Verdict
+
+
+class Count(NamedTuple):
+    """A table's rows before and after quarantine, and the least that must be left."""
+
+    before: int
+    after: int
+    least: int
+
+
+def quarantine(table: str, ids: Sequence[str], texts: Sequence[object], outcomes: Sequence[Outcome]) -> "pd.DataFrame":
+    """Rows that failed: table, row_number, row_id, reasons (list, in the suite's order), excerpt of the row's text."""
     import pandas as pd
 
     reasons: dict[int, list[str]] = defaultdict(list)
     for outcome in outcomes:
         for number in outcome.failed:
             reasons[number].append(f"{outcome.rule.name}: {outcome.rule.reason}")
-    ids, texts = rows[f"{table.removesuffix('s')}_id"].tolist(), rows[text].tolist()
     found = [(table, n, str(ids[n]), reasons[n], str(texts[n])[:300]) for n in sorted(reasons)]
     return pd.DataFrame(found, columns=["table", "row_number", "row_id", "reasons", "excerpt"])
 
 
-def judge(counts: dict[str, tuple[int, int]], balance: Sequence[Outcome], settings: ValidateSettings) -> Verdict:
-    """The gate's verdict. ``counts``: by table (passages, questions), rows before and rows that stayed."""
+def judge(counts: Mapping[str, Count], whole: Mapping[str, Sequence[Outcome]], settings: GateSettings) -> Verdict:
+    """The gate's verdict. ``whole``: by subject, what suites found that judge a table, not its rows."""
     faults = []
     figures: dict[str, float | int | str | bool] = {}
-    least = {"passages": settings.min_passages, "questions": settings.min_questions}
-    for table, (before, after) in counts.items():
+    for table, (before, after, least) in counts.items():
         share = (before - after) / before if before else 0.0
         figures |= {table: after, f"{table}_quarantined": before - after, f"{table}_quarantined_share": round(share, 5)}
         if share > settings.max_quarantined:
             faults.append(f"{share:.1%} of {table} quarantined, at most {settings.max_quarantined:.1%} may be")
-        if after < least[table]:
-            faults.append(f"{after} {table} left, at least {least[table]} are needed")
-    for outcome in balance:
-        figures[f"{outcome.rule.name}_of_categories"] = outcome.passed
-        if not outcome.passed:
-            faults.append(f"questions have a {outcome.rule.reason}" if outcome.failed else outcome.rule.reason)
+        if after < least:
+            faults.append(f"{after} {table} left, at least {least} are needed")
+    for subject, outcomes in whole.items():
+        for outcome in outcomes:
+            figures[f"{outcome.rule.name}_of_{subject}"] = outcome.passed
+            if not outcome.passed:
+                faults.append(outcome.rule.reason)
     reason = "; ".join(faults) or "every suite holds after quarantine, and little was quarantined"
     return Verdict("data", not faults, reason, figures)

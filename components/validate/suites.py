@@ -1,18 +1,14 @@
-"""The suites, in code, and their run by Great Expectations; which rows fail, by which expectation, in plain words."""
+"""Expectations in code and their run by Great Expectations: which rows fail, by which one, in plain words."""
 
 import logging
 import os
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from components.validate.settings import ValidateSettings
-
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = ("function", "class", "method", "section", "commit", "issue")
 SPLITS = ("train", "val", "test")
-CATEGORIES = ("what", "why", "how", "parameters", "changed")
 
 
 class Rule(NamedTuple):
@@ -34,64 +30,15 @@ class Outcome(NamedTuple):
     failed: list[int]
 
 
-def _between(name: str, column: str, wants: str, reason: str, least: float | None, most: float | None) -> Rule:
+def between(name: str, column: str, wants: str, reason: str, least: float | None, most: float | None) -> Rule:
+    """Every value of ``column`` lies from ``least`` to ``most`` (None: no limit)."""
     limits = {"min_value": least, "max_value": most}
     return Rule(name, wants, reason, "ExpectColumnValuesToBeBetween", {"column": column, **limits})
 
 
-def _among(name: str, column: str, wants: str, reason: str, values: tuple[Any, ...]) -> Rule:
+def among(name: str, column: str, wants: str, reason: str, values: tuple[Any, ...]) -> Rule:
+    """Every value of ``column`` is one of ``values``."""
     return Rule(name, wants, reason, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
-
-
-def passage_rules(settings: ValidateSettings) -> list[Rule]:
-    """The suite ``passages``, on the columns of `checks.passage_columns`."""
-    window, share = settings.max_tokens, settings.passage_letters
-    return [
-        _between("id", "id_repeats", "every id once", "id already used by an earlier passage", None, 0),
-        _between("emptiness", "words", "at least 3 words after normalisation", "empty or nearly empty", 3, None),
-        _between("length", "tokens", f"1 to {window} wordpieces", f"over the window of {window} wordpieces", 1, window),
-        _between("duplicates", "text_repeats", "every text once", "same text as an earlier passage", None, 0),
-        _between("language", "letters", f"{share:.0%} ASCII letters or more", "not English or code", share, None),
-        _between("encoding", "damage", "no mojibake", "damaged encoding", None, settings.mojibake - 1),
-        _among("kind", "kind", "a known kind", "unknown kind", KINDS),
-        _among("split", "split", "a known split", "unknown split", SPLITS),
-        _among("path", "has_path", "a path", "no path", (True,)),
-    ]
-
-
-def question_rules(settings: ValidateSettings) -> list[Rule]:
-    """The suite ``questions``, on the columns of `checks.question_columns`."""
-    (least, most), share = settings.question_words, settings.question_letters
-    return [
-        _between("id", "id_repeats", "every id once", "id already used by an earlier question", None, 0),
-        _between(
-            "length", "words", f"{least} to {most} words after normalisation", "too short or too long", least, most
-        ),
-        _between("duplicates", "question_repeats", "every question once", "same as an earlier question", None, 0),
-        _between("leak", "splits", "a question in one split only", "stands in more than one split", 1, 1),
-        _among("gold", "gold_found", "its passage exists", "no clean passage answers it", (True,)),
-        _among("answer", "answer_found", "the answer stands in its passage", "answer not in its passage", (True,)),
-        _between("language", "letters", f"{share:.0%} ASCII letters or more", "not English", share, None),
-        _among("english", "english", "a common English word", "no common English word", (True,)),
-        _between("encoding", "damage", "no mojibake", "damaged encoding", None, settings.mojibake - 1),
-        _among("category", "category", "a known category", "unknown category", CATEGORIES),
-        _among("split", "split", "a known split", "unknown split", (*SPLITS, "persona")),
-    ]
-
-
-def balance_rules(settings: ValidateSettings) -> list[Rule]:
-    """The suite ``balance``, on the rows of `checks.balance`."""
-    most, least = settings.max_category_share, settings.min_categories
-    return [
-        _between("balance", "share", f"no category above {most:.0%}", f"category above {most:.0%}", None, most),
-        Rule(
-            "variety",
-            f"at least {least} categories",
-            "too few categories",
-            "ExpectTableRowCountToBeBetween",
-            {"min_value": least, "max_value": None},
-        ),
-    ]
 
 
 class Examiner:

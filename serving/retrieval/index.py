@@ -11,7 +11,7 @@ import numpy as np
 from serving.errors import SluiceError
 from serving.onnx_encoder import OnnxEncoder
 from serving.retrieval.bm25 import Bm25
-from serving.retrieval.passages import COLUMNS, require_columns
+from serving.retrieval.passages import COLUMNS, TIMES, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,9 +40,10 @@ class Index:
 
     @classmethod
     def build(cls, passages: "pd.DataFrame", vectors: np.ndarray) -> "Index":
-        """Index passages (columns as `COLUMNS`) whose vectors are known."""
+        """Index passages (columns as `COLUMNS`, and `TIMES` where they have them) whose vectors are known."""
         require_columns(passages, COLUMNS, "passages.parquet", "ingest")
-        columns = {name: passages[name].tolist() for name in COLUMNS}
+        timed = TIMES if set(TIMES) <= set(passages.columns) else ()
+        columns = {name: passages[name].tolist() for name in (*COLUMNS, *timed)}
         return cls(columns, vectors, Bm25.build(columns["text"]))
 
     def save(self, directory: Path) -> None:

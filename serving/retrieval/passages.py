@@ -15,6 +15,9 @@ COLUMNS = (
 )  # fmt: skip
 """What the index keeps of passages.parquet."""
 
+TIMES = ("start_s", "end_s")
+"""Kept too where passages are spans of a recording: seconds from its beginning, float64."""
+
 FEATURE_SOURCES = ("passage_id", "kind", "n_tokens", "documented", "n_changes", "changed_at")
 
 

@@ -18,7 +18,7 @@ from serving.retrieval.answer import SOURCES, Answers
 from serving.retrieval.calibration import Calibration, margins, probabilities
 from serving.retrieval.index import Index, encode_all
 from serving.retrieval.known import KnownVectors
-from serving.retrieval.passages import with_new_passages
+from serving.retrieval.passages import TIMES, with_new_passages
 from serving.retrieval.ranker import Candidates, Ranker, best, candidates, passage_features
 from serving.retrieval.ranking import gold_ranks, gold_rows, served_ranks
 from serving.retrieval.schema import Reader
@@ -71,6 +71,7 @@ class Retriever:
         self.features = OnlineFeatures(index.ids, snapshot, feature_server)
         self._answers, self._snapshot, self._known = answers, snapshot, known
         self._reader = Reader(bundle.inputs)
+        self._paths = frozenset(index.columns["path"])
         self._static: tuple[Mapping[str, np.ndarray], int, np.ndarray] | None = None
 
     @classmethod
@@ -79,7 +80,7 @@ class Retriever:
         import pandas as pd
 
         directory = Path(directory)
-        encoder = OnnxEncoder(directory, bundle.file_of(variant), threads, bundle.encoder.max_tokens)
+        encoder = OnnxEncoder(directory, bundle.file_of(variant), threads, bundle.text_encoder().max_tokens)
         index = Index.open(directory / "index")
         try:
             snapshot = pd.read_parquet(directory / "index" / "snapshot.parquet")
@@ -101,8 +102,14 @@ class Retriever:
         self.predict([self.parse({"question": "What does this code do?"})])
 
     def parse(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """Check one instance against the input schema, fill in ``top_k``. Errors: `SluiceError` naming the field."""
-        return self._reader.read(payload)
+        """Check one instance against the input schema, fill in the defaults. Errors: `SluiceError` naming the field."""
+        instance = self._reader.read(payload)
+        path = instance.get("path", "")
+        if path and path not in self._paths:
+            raise SluiceError(
+                f"'path' is {path[:60]!r}, which holds no passage; name one as sources do, or leave it out"
+            )
+        return instance
 
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """Encode texts: float32 [n, dim], L2-normalised."""
@@ -116,10 +123,18 @@ class Retriever:
         """Stop refreshing features."""
         self.features.close()
 
-    def search(self, questions: Sequence[str], queries: np.ndarray) -> Found:
-        """Rank candidates for questions whose vectors are ``queries`` (float32 [q, dim])."""
+    def search(self, questions: Sequence[str], queries: np.ndarray, paths: Sequence[str] = ()) -> Found:
+        """Rank candidates for questions whose vectors are ``queries`` (float32 [q, dim]).
+
+        ``paths``: for each question the only path whose passages count, "" for any; none at all: any for all.
+        """
         dense, bm25 = self.index.dense(queries), self.index.bm25.scores(questions)
+        if any(paths):
+            inside = np.asarray([[not path or path == own for own in self.index.columns["path"]] for path in paths])
+            dense, bm25 = np.where(inside, dense, np.float32(-1)), np.where(inside, bm25, np.float32(0))
         found = candidates(dense, bm25)
+        if any(paths):
+            found = found._replace(valid=found.valid & np.take_along_axis(inside, found.rows, 1))
         scores = self.ranker.score(found, self._static_scores()[found.rows])
         confidence = self.calibration.confidence(margins(scores, found.features), dense.max(axis=1))
         return Found(dense, bm25, found, scores, confidence)
@@ -130,7 +145,7 @@ class Retriever:
             return []
         questions = [instance["question"] for instance in instances]
         queries = self.embed(questions)
-        found = self.search(questions, queries)
+        found = self.search(questions, queries, [instance.get("path", "") for instance in instances])
         order = np.argsort(-found.scores, axis=1, kind="stable")
         shares = probabilities(found.scores)
         results = []
@@ -146,7 +161,8 @@ class Retriever:
         """The first ``count`` slots of different symbols: a long docstring fills several passages of one place."""
         column, slots, seen = self.index.columns, [], set()
         for slot in order:
-            place = (column["path"][rows[slot]], column["name"][rows[slot]])
+            # Spans of one recording share its name, but each is a place of its own.
+            place = tuple(column[name][rows[slot]] for name in ("path", "name", *TIMES[:1]) if name in column)
             if valid[slot] and place not in seen:
                 seen.add(place)
                 slots.append(int(slot))
@@ -171,6 +187,7 @@ class Retriever:
                 "url": column["url"][row],
                 "score": round(share, 4),
                 "text": column["text"][row],
+                **{name.removesuffix("_s"): column[name][row] for name in TIMES if name in column},
             }
             for row, share in zip(rows[:top_k], shares[:top_k], strict=True)
         ]

@@ -22,6 +22,12 @@ INPUTS: dict[str, Any] = {
             "default": 5,
             "description": "a whole number of sources from 1 to 20",
         },
+        "path": {
+            "type": "string",
+            "maxLength": 1000,
+            "default": "",
+            "description": "the one file or lecture to search, as sources name it; empty: all",
+        },
     },
     "required": ["question"],
     "additionalProperties": False,
@@ -38,6 +44,8 @@ _SOURCE: dict[str, Any] = {
         "url": {"type": "string"},
         "score": {"type": "number", "description": "the ranker's share for this passage among the candidates, 0..1"},
         "text": {"type": "string"},
+        "start": {"type": "number", "description": "of a recording: seconds from its beginning"},
+        "end": {"type": "number", "description": "of a recording: seconds from its beginning"},
     },
     "required": ["passage_id", "path", "name", "lines", "commit", "url", "score", "text"],
 }

@@ -4,7 +4,8 @@ import pandas as pd
 import pytest
 
 from components.validate.checks import damage, english, letters
-from components.validate.run import Outputs, check, validate
+from components.validate.retrieval import check
+from components.validate.run import Outputs, validate
 from components.validate.settings import ValidateSettings
 from serving.errors import SluiceError
 from serving.verdict import read_verdicts
@@ -58,8 +59,8 @@ def test_every_kind_of_bad_row_is_quarantined_with_its_reason() -> None:
     }  # fmt: skip
     assert {row for row in expected if expected[row] not in bad.get(row, "")} == set()
     assert "p2" not in bad and not set(bad.index) & {"p9", "q9", "q11", "q17"}
-    assert found.questions.set_index("question_id").gold["q17"] == ["p17"]
-    assert len(found.passages) + (found.quarantined["table"] == "passages").sum() == len(passages)
+    assert found.examples.set_index("question_id").gold["q17"] == ["p17"]
+    assert len(found.corpus) + (found.quarantined["table"] == "passages").sum() == len(passages)
 
 
 def test_clean_data_passes_and_leaves_tables_verdict_and_a_self_contained_report(tmp_path: Path) -> None:
@@ -67,10 +68,10 @@ def test_clean_data_passes_and_leaves_tables_verdict_and_a_self_contained_report
     passages.to_parquet(tmp_path / "passages.parquet")
     questions.to_parquet(tmp_path / "questions.parquet")
     out = outputs(tmp_path / "out")
-    verdict = validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", ValidateSettings(), out)
+    verdict = validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", {}, out)
     assert verdict.passed and verdict.gate == "data" and read_verdicts(out.verdict) == [verdict]
     assert verdict.figures["passages"] == 40 and verdict.figures["questions_quarantined"] == 0
-    assert len(pd.read_parquet(out.passages)) == len(pd.read_parquet(out.questions)) == 40
+    assert len(pd.read_parquet(out.corpus)) == len(pd.read_parquet(out.examples)) == 40
     assert pd.read_parquet(out.quarantine).empty
     page = Path(out.report).read_text()
     assert page.count("<svg") >= 3 and "every text once" in page and 'src="http' not in page
@@ -86,7 +87,7 @@ def test_under_the_floor_the_outputs_are_written_and_then_the_run_fails(tmp_path
     with pytest.raises(
         SluiceError, match="25.0% of questions quarantined, at most 5.0%.*above 70%.*too few categories"
     ):
-        validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", ValidateSettings(), out)
+        validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", {}, out)
     assert all(Path(path).is_file() for path in out) and not read_verdicts(out.verdict)[0].passed
     assert len(pd.read_parquet(out.quarantine)) == 10
 
@@ -95,9 +96,9 @@ def test_a_missing_table_or_column_is_named(tmp_path: Path) -> None:
     passages, _ = tables()
     passages.drop(columns="kind").to_parquet(tmp_path / "p.parquet")
     with pytest.raises(SluiceError, match="no column 'kind'"):
-        validate(tmp_path / "p.parquet", tmp_path / "q.parquet", ValidateSettings(), outputs(tmp_path))
+        validate(tmp_path / "p.parquet", tmp_path / "q.parquet", {}, outputs(tmp_path))
     with pytest.raises(SluiceError, match="run ingest first"):
-        validate(tmp_path / "none.parquet", tmp_path / "q.parquet", ValidateSettings(), outputs(tmp_path))
+        validate(tmp_path / "none.parquet", tmp_path / "q.parquet", {}, outputs(tmp_path))
 
 
 def test_language_and_damage_are_told_from_code_and_accents() -> None:
@@ -114,10 +115,10 @@ def test_the_component_takes_settings_as_kubeflow_hands_them_over(tmp_path: Path
     passages, questions = tables()
     passages.to_parquet(tmp_path / "passages.parquet")
     questions.to_parquet(tmp_path / "questions.parquet")
-    made = {n: Dataset(uri=str(tmp_path / n)) for n in ("clean_passages", "clean_questions", "quarantine")}
+    made = {n: Dataset(uri=str(tmp_path / n)) for n in ("clean_corpus", "clean_examples", "quarantine")}
     component.python_func(
-        passages=Dataset(uri=str(tmp_path / "passages.parquet")),
-        questions=Dataset(uri=str(tmp_path / "questions.parquet")),
+        corpus=Dataset(uri=str(tmp_path / "passages.parquet")),
+        examples=Dataset(uri=str(tmp_path / "questions.parquet")),
         settings={"max_tokens": 256.0, "question_words": [4.0, 60.0]},
         verdict=Artifact(uri=str(tmp_path / "v.json")),
         report=HTML(uri=str(tmp_path / "r.html")),

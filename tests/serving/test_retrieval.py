@@ -82,7 +82,7 @@ def test_a_bad_instance_is_told_what_is_wrong(retriever: Retriever, payload: obj
 
 
 def test_defaults_are_filled_in_and_whole_floats_are_numbers(retriever: Retriever) -> None:
-    assert retriever.parse({"question": "x"}) == {"question": "x", "top_k": 5}
+    assert retriever.parse({"question": "x"}) == {"question": "x", "top_k": 5, "path": ""}
     assert retriever.parse({"question": "x", "top_k": 3.0})["top_k"] == 3
 
 
@@ -237,3 +237,23 @@ def test_features_never_carry_a_score_beyond_what_fitting_saw() -> None:
 def test_confidence_margins_are_finite_for_one_candidate() -> None:
     scores, features = np.asarray([[2.0]], np.float32), np.ones((1, 1, 4), np.float32)
     assert probabilities(scores)[0, 0] == 1 and np.isfinite(margins(scores, features)).all()
+
+
+def test_segments_of_lectures_answer_with_their_times_and_only_from_the_lecture_asked(
+    retriever: Retriever, tiny_data: Path
+) -> None:
+    passages = pd.read_parquet(tiny_data / "passages.parquet")
+    starts = np.arange(len(passages)) * 10.0
+    timed = passages.assign(
+        path=["tides", "bees"] * (len(passages) // 2), name="A lecture", start_s=starts, end_s=starts + 9
+    )
+    lectures = retriever.reindex(timed)
+    asked = [lectures.parse({"question": "What is written whole?", "path": path}) for path in ("bees", "")]
+    found = [result["sources"] for result in lectures.predict(asked)]
+    assert {source["path"] for source in found[0]} == {"bees"} and {source["path"] for source in found[1]} == {
+        "bees",
+        "tides",
+    }
+    assert all(source["end"] == source["start"] + 9 for source in found[0]) and len(found[0]) == 5
+    with pytest.raises(SluiceError, match="'path' is 'maps', which holds no passage"):
+        lectures.parse({"question": "x", "path": "maps"})
