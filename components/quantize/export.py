@@ -96,7 +96,7 @@ def optimise(source: Path, target: Path) -> None:
     ort.InferenceSession(str(source), options, providers=["CPUExecutionProvider"])
 
 
-def quantise_dynamic(source: Path, target: Path) -> None:
+def quantise_dynamic(source: Path, target: Path, kinds: Sequence[str] = ("MatMul", "Gemm", "Gather")) -> None:
     """INT8 weights per channel, activations scaled at run time; embeddings (Gather) too, or the file stays large."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -106,7 +106,7 @@ def quantise_dynamic(source: Path, target: Path) -> None:
             str(target),
             per_channel=True,
             weight_type=QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "Gemm", "Gather"],
+            op_types_to_quantize=list(kinds),
         )
 
 
