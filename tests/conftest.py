@@ -122,6 +122,7 @@ def make_variants(target: Path) -> Path:
     _quantise(target / "encoder")
     sizes = {name: (target / "encoder" / f"{name}.onnx").stat().st_size for name in ("fp32", "int8")}
     description = {
+        "task": "retrieval",
         "encoder": {"pooling": "mean", "normalize": True, "dim": DIM, "max_tokens": 128}, "base_model": "bag of words",
         "adapter": None, "variants": {n: {"file": f"encoder/{n}.onnx", "bytes": s} for n, s in sizes.items()},
         "variant": "int8",
@@ -162,8 +163,7 @@ def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_bundle(tiny_data: Path) -> Path:
     """A whole bundle over `tiny_data`, packed by the real step. Read-only: copy it before changing anything."""
     from components.pack.run import pack
-    from components.pack.settings import PackSettings
 
-    files = [tiny_data / name for name in ("passages", "questions", "frame", "snapshot")]
-    pack(tiny_data / "variants", *(f.with_suffix(".parquet") for f in files), PackSettings(), tiny_data / "bundle")
+    tables = [tiny_data / f"{name}.parquet" for name in ("passages", "questions", "frame", "snapshot")]
+    pack(tiny_data / "variants", *tables[:2], {}, tiny_data / "bundle", *tables[2:])
     return tiny_data / "bundle"

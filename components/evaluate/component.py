@@ -8,28 +8,31 @@ from components.step import step
 @step
 def evaluate(
     bundle: Input[Model],
-    passages: Input[Dataset],
-    questions: Input[Dataset],
+    corpus: Input[Dataset],
+    examples: Input[Dataset],
     settings: dict,  # type: ignore[type-arg]
     predictions: Output[Dataset],
     metrics: Output[Metrics],
     report: Output[HTML],
+    asked: Output[Dataset],
 ) -> None:
-    """How well does the bundle that would be served answer the frozen test set and the persona set?
+    """How well does the bundle that would be served answer the frozen test set?
 
     Args:
-        bundle: Directory of the bundle, loaded as serving loads it.
-        passages: Validated passages.
-        questions: Validated questions with the splits test and persona.
-        settings: Section "evaluate" (components/evaluate/settings.py).
-        predictions: Rank, confidence and first passages of every question and retriever (parquet).
-        metrics: Recall@1/5/10, MRR, nDCG@10 on full ranking, calibration error, Brier score, abstention.
-        report: Page with scores, slices, reliability, failure modes and examples.
+        bundle: Directory of the bundle, loaded as serving loads it; its task says what is measured, and how.
+        corpus: Validated corpus (retrieval: passages; transcription: audio; highlights: sentences).
+        examples: Validated examples with the split test (questions; utterances; summaries).
+        settings: Section "evaluate" (components/evaluate/settings.py and the task's own beside it).
+        predictions: What was answered to every example, and how well (parquet).
+        metrics: Figures named with their protocol.
+        report: Page with scores, slices and what goes wrong.
+        asked: Requests with their labels for load tests and the canary (JSON lines).
     """
     from pathlib import Path
 
     from components.evaluate.evaluate import evaluate_files
     from components.report.figures import log_metrics
 
-    inputs = Path(bundle.path), Path(passages.path), Path(questions.path)
-    log_metrics(metrics, evaluate_files(*inputs, settings, Path(predictions.path), Path(report.path)))
+    inputs = Path(bundle.path), Path(corpus.path), Path(examples.path)
+    outputs = Path(predictions.path), Path(report.path), Path(asked.path)
+    log_metrics(metrics, evaluate_files(*inputs, settings, *outputs))

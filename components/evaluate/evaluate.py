@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.measure import PROTOCOL, predict, read
-from components.evaluate.report import Evaluation, build
-from components.evaluate.settings import EvaluateSettings
-from components.evaluate.summary import Confidence, figures, summarise
+from components.evaluate.evaluated import Evaluated
+from components.task import part
 from serving.bundle import Bundle
 from serving.files import atomic_file
 
 
 def evaluate_files(
-    bundle: Path, passages: Path, questions: Path, settings: Mapping[str, Any], predictions: Path, page: Path
+    bundle: Path,
+    corpus: Path,
+    examples: Path,
+    settings: Mapping[str, Any],
+    predictions: Path,
+    page: Path,
+    asked: Path,
 ) -> dict[str, float]:
-    """Measure the bundle directory on the frozen questions; write predictions (parquet) and page (HTML).
+    """Measure the bundle directory on the frozen examples, as its task is measured (components/evaluate/<task>).
 
-    Out: figures by name and protocol, such as ``recall@10_full_withheld`` (test set, its own sentences withheld) and
-    ``mrr_full_persona`` (persona set, served index); ``dense_`` and ``bm25_`` before the name are the retrievers alone.
-    Errors: `SluiceError` for a directory that is no bundle, a missing column, or no test question that can be answered.
+    Written: ``predictions`` (parquet with a constant column ``task``), ``page`` (HTML, which carries bundle, counts and
+    figures as data) and ``asked``: JSON lines of requests with their labels (id, task, persona, instance, expect,
+    units), for load tests and the canary. Out: figures by name and protocol. Errors: `SluiceError` for a directory that
+    is no bundle, a missing column, or a test set that is empty.
     """
-    chosen = EvaluateSettings(**settings)
-    texts, asked = read(passages, questions)
-    found = predict(bundle, texts, asked, chosen)
-    summary = summarise(found, chosen.resamples, chosen.seed)
-    confidence = {name: Confidence(found, name, chosen.bins) for name in PROTOCOL if name in set(found["set"])}
-    named = figures(summary, confidence)
+    about = Bundle.read(bundle)
+    own = part("evaluate", about.task)
+    found: Evaluated = own.evaluate(bundle, corpus, examples, own.Settings(**settings))
+    requests = [{**row, "task": about.task} for row in own.asked(corpus, examples)]
+    with atomic_file(asked) as scratch:
+        scratch.write_text("".join(json.dumps(row) + "\n" for row in requests))
     with atomic_file(predictions) as scratch:
-        found.to_parquet(scratch, index=False, coerce_timestamps="us")
-    build(Evaluation(Bundle.read(bundle), texts, asked, found, summary, confidence, named), chosen).write(page)
-    return named
+        found.predictions.assign(task=about.task).to_parquet(scratch, index=False, coerce_timestamps="us")
+    told = {"system": about.system, "task": about.task, "base_model": about.base_model, "adapter": about.adapter}
+    told |= {"variant": about.variant, "variants": {k: v.model_dump() for k, v in about.variants.items()}}
+    found.page.data("bundle", told).data("counts", found.counts).data("figures", found.figures)
+    found.page.data("showcase", found.showcase).write(page)
+    return found.figures

@@ -1,4 +1,4 @@
-"""What may be set about the evaluation."""
+"""What may be set about every evaluation."""
 
 from pydantic import Field
 
@@ -6,10 +6,9 @@ from components.step import Settings
 
 
 class EvaluateSettings(Settings):
-    """Section ``evaluate``: resamples of an interval, bins of confidence, examples shown, threads of the encoder."""
+    """Section ``evaluate``: resamples of an interval, examples shown, threads of the model; tasks add their own."""
 
     resamples: int = Field(2000, ge=100, le=100_000)
-    bins: int = Field(10, ge=2, le=50)
     examples: int = Field(12, ge=0, le=200)
     threads: int = Field(2, ge=1)
     seed: int = 0

@@ -1,89 +1,94 @@
-"""Is one system better than another on the same questions? Paired bootstrap over questions; pure functions."""
+"""Is one system better than another on the same examples? Paired bootstrap over examples; pure functions."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from components.evaluate.scores import Floats, Interval, per_question, resampled_means
+from components.evaluate.scores import Floats, Interval, resampled_means
+from components.gate.settings import GateSettings
 from serving.errors import SluiceError
-from serving.verdict import Verdict
-
-SETS = {"withheld": "test", "persona": "persona"}
-COLUMNS = ("question_id", "set", "category", "persona", "retriever", "rank", "top", "path")
 
 
-def parse_metric(name: str) -> tuple[str, str]:
-    """``mrr_full_withheld`` -> ("mrr", "test"). Errors: `SluiceError` for a name of another form."""
-    found = re.fullmatch(r"(mrr|recall@\d+|ndcg@\d+)_full_(withheld|persona)", name)
-    if not found:
-        raise SluiceError(
-            f"gate: no metric {name!r}; write mrr, recall@K or ndcg@K, then _full_withheld or _full_persona"
-        )
-    return found[1], SETS[found[2]]
+@dataclass(frozen=True)
+class Scores:
+    """One system's scores, one an example, greater is better: ``ids`` sorted [n], ``values`` and ``weights`` [n].
 
-
-def plain(metric: str) -> str:
-    """A metric's name for people: ``mrr_full_withheld`` -> "MRR on the test set"."""
-    score, name = parse_metric(metric)
-    words = {"test": "on the test set", "persona": "on users' questions"}[name]
-    return f"{score.replace('mrr', 'MRR').replace('ndcg', 'nDCG')} {words}"
-
-
-def rows_of(predictions: pd.DataFrame, name: str, retriever: str, who: str) -> pd.DataFrame:
-    """The rows of one question set and retriever, indexed by question id, sorted.
-
-    Errors: `SluiceError` naming the missing column, set or a question that is there twice; ``who`` is whose they are.
+    The system's score is the sum of the values over the sum of the weights: the mean where every weight is 1, and a
+    rate, such as errors over words, where they are sizes. Weights belong to the examples: all systems share them.
     """
-    if missing := [c for c in COLUMNS if c not in predictions.columns]:
-        raise SluiceError(f"predictions of the {who}: no column {', '.join(missing)} (see components/evaluate)")
-    chosen = predictions[(predictions["set"] == name) & (predictions["retriever"] == retriever)]
-    table = chosen.set_index("question_id").sort_index()
-    if table.empty:
-        raise SluiceError(
-            f"predictions of the {who}: no rows of set {name!r}, retriever {retriever!r}; evaluate it again"
-        )
-    if table.index.has_duplicates:
-        twice = table.index[table.index.duplicated()][0]
-        raise SluiceError(f"predictions of the {who}: question {twice} is there twice; evaluate it again")
-    return table
+
+    ids: pd.Index[str]
+    values: Floats
+    weights: Floats
+
+    @classmethod
+    def of(cls, values: pd.Series[float], weights: pd.Series[float] | None = None) -> Scores:
+        """From series indexed by example id. Errors: `SluiceError` for an example that is there twice, or for none."""
+        if values.empty:
+            raise SluiceError("predictions: no rows to compare; evaluate the bundle again")
+        if values.index.has_duplicates:
+            twice = values.index[values.index.duplicated()][0]
+            raise SluiceError(f"predictions: example {twice} is there twice; evaluate the bundle again")
+        found = values.sort_index()
+        sizes = np.ones(len(found)) if weights is None else weights.reindex(found.index).to_numpy(np.float64)
+        return cls(found.index, found.to_numpy(np.float64), sizes)
+
+    def part(self, rows: np.ndarray) -> Scores:
+        """The examples where ``rows`` (bool [n]) is true."""
+        return Scores(self.ids[rows], self.values[rows], self.weights[rows])
+
+    def with_values(self, values: Floats) -> Scores:
+        """The same examples, scored otherwise."""
+        return Scores(self.ids, values, self.weights)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score's name with its protocol, and its words for people: "MRR" on "the test set"."""
+
+    name: str
+    what: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.what} on {self.where}"
 
 
 def different(one: str, two: str, odd: set[str]) -> str:
-    """What to say when two tables answer different questions; ``odd`` are those in one only."""
+    """What to say when two tables answer different examples; ``odd`` are those in one only."""
     return (
         f"predictions of {one} and {two} answer different questions ({len(odd)} are in one only, "
-        f"such as {min(odd)}); evaluate both on the same questions.parquet"
+        f"such as {min(odd)}); evaluate both on the same examples"
     )
 
 
-def same_questions(one: pd.DataFrame, two: pd.DataFrame, who: str) -> None:
-    """Raise `SluiceError` unless both tables answer the very same questions: anything else is no paired comparison."""
-    if not one.index.equals(two.index):
-        raise SluiceError(different("the challenger", who, set(one.index.symmetric_difference(two.index))))
+def rate(values: Floats, weights: Floats, resamples: int, seed: int) -> Interval:
+    """Sum of ``values`` over sum of ``weights``, and its 95 % percentile bootstrap interval over examples.
 
-
-def difference(better: Floats, worse: Floats, resamples: int, seed: int) -> Interval:
-    """Mean of the paired differences and their 95 % percentile bootstrap interval.
-
-    Questions are resampled, each with both of its scores (Efron & Tibshirani 1993, ch. 13 and 16; Koehn 2004 for
-    comparing systems). In: two score lists [n] of the same questions. Out: positive where ``better`` is.
+    Examples are resampled whole, value and weight together (Efron & Tibshirani 1993, ch. 13; Koehn 2004 for comparing
+    systems; Bisani & Ney 2004 for error rates). In: float64 [n] each. Draws without any weight are left out.
     """
-    gap = better - worse
-    low, high = np.quantile(resampled_means(gap, resamples, seed)[:, 0], [0.025, 0.975])
-    return Interval(float(gap.mean()), float(low), float(high))
+    if np.all(weights == 1):
+        means = resampled_means(values, resamples, seed)[:, 0]
+    else:
+        drawn = resampled_means(np.column_stack([values, weights]), resamples, seed)
+        drawn = drawn[drawn[:, 1] > 0]
+        means = drawn[:, 0] / drawn[:, 1]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(values.sum() / weights.sum()), float(low), float(high))
 
 
-def identical(one: pd.DataFrame, two: pd.DataFrame) -> bool:
-    """True when the served rankings agree on every question: the same rank and the same first passages."""
-    a, b = (
-        t[t["retriever"] == "served"].sort_values(["set", "question_id"]).reset_index(drop=True) for t in (one, two)
-    )
-    same_keys = a["question_id"].equals(b["question_id"]) and a["rank"].equals(b["rank"])
-    return same_keys and all(list(x) == list(y) for x, y in zip(a["top"], b["top"], strict=True))
+def level(scores: Scores, settings: GateSettings) -> Interval:
+    """One system's score with its interval."""
+    return rate(scores.values, scores.weights, 2000, settings.seed)
+
+
+def difference(better: Scores, worse: Scores, settings: GateSettings) -> Interval:
+    """The paired difference of two systems' scores on the same examples, positive where ``better`` is."""
+    return rate(better.values - worse.values, better.weights, settings.resamples, settings.seed)
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,7 @@ class Check:
 
     name: str
     against: str
-    metric: str
+    measure: Measure
     n: int
     gap: Interval
     end: str
@@ -109,52 +114,45 @@ class Check:
     def sentence(self) -> str:
         """The comparison in words, with its interval and, where it failed, the bound that it missed."""
         gap = self.gap
-        text = f"{plain(self.metric)} {gap.mean:+.3f} against {self.against} (95 % {gap.low:+.3f} to {gap.high:+.3f}"
+        text = f"{self.measure} {gap.mean:+.3f} against {self.against} (95 % {gap.low:+.3f} to {gap.high:+.3f}"
         need = f"has to {'end' if self.end == 'high' else 'start'} above {self.bound:+.3f}"
         return f"{text}, n = {self.n})" if self.passed else f"{text}, {need}; n = {self.n})"
 
 
 def check(
-    challenger: pd.DataFrame, other: pd.DataFrame, metric: str, against: str, bound: float, resamples: int, seed: int
+    mine: Scores,
+    theirs: Scores,
+    measure: Measure,
+    against: str,
+    bound: float,
+    settings: GateSettings,
+    end: str = "low",
+    name: str = "",
 ) -> Check:
-    """Compare rows of `rows_of` on one score; passes when the interval's lower end lies above ``bound``."""
-    same_questions(challenger, other, against)
-    score, _ = parse_metric(metric)
-    scores = [per_question(t["rank"].to_numpy(), score) for t in (challenger, other)]
-    gap = difference(scores[0], scores[1], resamples, seed)
-    return Check(f"{metric} vs {against}", against, metric, len(challenger), gap, "low", bound)
+    """Compare the challenger's scores with another's by paired bootstrap.
 
-
-def compare(
-    champion: pd.DataFrame,
-    challenger: pd.DataFrame,
-    metric: str,
-    margin: float,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> Verdict:
-    """Does the challenger beat the champion by more than ``margin`` on ``metric``?
-
-    In: two tables of predictions.parquet that answer the same questions; ``margin`` in the metric's unit. Passes only
-    when the lower end of the paired difference's 95 % interval lies above the margin; a challenger that ranks exactly
-    as the champion never does. Errors: `SluiceError` for questions that differ, a column or a metric that is missing.
+    ``end`` "low": the interval must start above ``bound`` (better; with a negative bound, surely not worse by more).
+    ``end`` "high": it must end above it (not worse beyond doubt), which is fair to small slices. ``name``: what the
+    check is called in figures and pictures. Errors: `SluiceError` unless both hold the very same examples.
     """
-    _, name = parse_metric(metric)
-    mine, theirs = (rows_of(t, name, "served", w) for t, w in ((challenger, "challenger"), (champion, "champion")))
-    found = check(mine, theirs, metric, "the champion", margin, resamples, seed)
-    figures: dict[str, float | int | str | bool] = {
-        "metric": metric,
-        "n": found.n,
-        "difference": found.gap.mean,
-        "low": found.gap.low,
-        "high": found.gap.high,
-        "margin": margin,
-        "resamples": resamples,
-        "seed": seed,
-    }
-    if identical(champion, challenger):
-        return Verdict(
-            "quality", False, "the challenger ranks exactly as the champion does: nothing to promote", figures
-        )
-    verb = "beats" if found.passed else "does not beat"
-    return Verdict("quality", found.passed, f"the challenger {verb} the champion: {found.sentence()}", figures)
+    if not mine.ids.equals(theirs.ids):
+        raise SluiceError(different("the challenger", against, set(mine.ids.symmetric_difference(theirs.ids))))
+    gap = difference(mine, theirs, settings)
+    return Check(name or f"{measure.name} vs {against}", against, measure, len(mine.ids), gap, end, bound)
+
+
+def slices(
+    mine: Scores, theirs: Scores, groups: pd.Series[str], by: str, measure: Measure, settings: GateSettings
+) -> list[Check]:
+    """One check against the champion for every value of ``groups`` (by example id) that ``min_slice`` examples have.
+
+    A slice may not fall beyond doubt: the interval's upper end stays above minus ``slice_tolerance``.
+    """
+    of = groups.reindex(mine.ids).to_numpy()
+    found = []
+    for value in sorted({str(v) for v in of if v}):
+        rows = of == value
+        if rows.sum() >= settings.min_slice:
+            a, b, bound = mine.part(rows), theirs.part(rows), -settings.slice_tolerance
+            found.append(check(a, b, measure, "the champion", bound, settings, "high", f"{by} {value}"))
+    return found

@@ -18,15 +18,15 @@ def gate(
     verdict: Output[Artifact],
     report: Output[HTML],
 ) -> NamedTuple("Outcome", [("passed", bool), ("reason", str)]):  # type: ignore[valid-type]
-    """Does the challenger beat the champion on the same questions, and everything trivial too?
+    """Does the challenger beat the champion on the same examples, and everything trivial too?
 
     Args:
         challenger: Predictions of the bundle that wants to be served (components/evaluate).
-        champion: Predictions of the bundle that is served, on the same questions.
-        base: Predictions of the base model's bundle, on the same questions.
+        champion: Predictions of the bundle that is served, on the same examples.
+        base: Predictions of the base model's bundle, on the same examples.
         data: Verdict of the data gate.
         quantisation: Verdict of the quantisation gate.
-        settings: Section "gate" (components/gate/settings.py).
+        settings: Section "gate" (components/gate/settings.py and the task's own beside it).
         verdict: The verdicts of all gates so far (JSON list).
         report: Page with the differences, their intervals and every slice.
     """

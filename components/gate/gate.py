@@ -9,22 +9,13 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from components.gate import pictures
-from components.gate.compare import plain
-from components.gate.judge import Quality, Rivals, examine, overrule, quality_verdict
-from components.gate.settings import GateSettings
+from components.gate.judge import Quality, Rivals, overrule, quality_verdict
 from components.report.page import Page, badge, svg
+from components.task import part
 from serving.errors import SluiceError
 from serving.verdict import Verdict, read_verdicts, write_verdicts
 
-LEVELS = (
-    "Means with 95 % bootstrap intervals, full ranking over all passages. Test set: the sentence that gave the "
-    "question is cut out of the searched text. Users' own words: hand-written questions, on the index as served."
-)
-FOREST = "Paired bootstrap over questions. The dotted tick is the bound: the interval must start to the right of it."
-GAINS = (
-    "Paired differences on the same questions with 95 % bootstrap intervals; right of zero the tuned one is better. "
-    "Alone means ranked by the encoder only; as served, the ranker adds BM25 and the feature store's columns."
-)
+FOREST = "Paired bootstrap over examples. The dotted tick is the bound: the interval must start to the right of it."
 SLICES = "No slice may fall significantly: the interval must reach past the dotted tick."
 
 
@@ -42,18 +33,20 @@ def judge_files(
     verdict: Path,
     page: Path,
 ) -> Outcome:
-    """Judge a challenger; write the verdicts (JSON list: data, quantisation, quality) and the page (HTML).
+    """Judge a challenger by its task's rules; write the verdicts (JSON list: data, quantisation, quality) and the page.
 
-    In: ``predictions`` of challenger, champion and base (predictions.parquet of "evaluate", same questions);
-    ``verdicts`` of the gates before (data, quantisation). Out: passed only if every verdict passed, with the reasons
-    against it otherwise. Errors: `SluiceError` for tables that cannot be compared or an empty list of verdicts;
-    pydantic's for settings that are wrong, such as a person who overrules without a reason.
+    In: ``predictions`` of challenger, champion and base (predictions.parquet of "evaluate", same examples, whose column
+    ``task`` says which rules of components/gate/ apply); ``verdicts`` of the gates before (data, quantisation). Out:
+    passed only if every verdict passed, with the reasons against it otherwise. Errors: `SluiceError` for tables that
+    cannot be compared or an empty list of verdicts; pydantic's for settings that are wrong, such as a person who
+    overrules without a reason.
     """
-    chosen = GateSettings(**settings)
     rivals = Rivals(**{who: pd.read_parquet(path) for who, path in predictions.items()})
-    found = examine(rivals, chosen)
+    own = part("gate", rivals.task())
+    chosen = own.Settings(**settings)
+    found: Quality = own.examine(rivals, chosen)
     earlier = [v for name, path in verdicts.items() for v in _earlier(name, path)]
-    final = [overrule(v, chosen) for v in (*earlier, quality_verdict(rivals, found, chosen))]
+    final = [overrule(v, chosen) for v in (*earlier, quality_verdict(found, chosen))]
     against = [f"{v.gate}: {v.reason}" for v in final if not v.passed]
     passed = not against
     outcome = Outcome(passed, final[-1].reason if passed else "; ".join(against))
@@ -70,22 +63,35 @@ def _earlier(name: str, path: Path) -> list[Verdict]:
 
 
 def _page(found: Quality, verdicts: list[Verdict], outcome: Outcome) -> Page:
+    words = found.captions
     page = Page("Compare with champion", "Only a challenger that is better by more than chance goes on to users.")
     page.text(f"<p>{badge(outcome.passed, ('Goes on', 'Stopped here'))}</p>").text(_sentence(outcome.reason))
-    picture, gains = pictures.levels(found.levels), pictures.gains(found.facts)
-    drawn = [[svg(picture, LEVELS, "levels"), LEVELS], [svg(gains, GAINS, "gains"), GAINS]]
-    page.data("headline", {"levels": found.levels, "pictures": drawn})
+    drawn = [(pictures.levels(found.levels, words.top), words.levels)]
+    if found.facts:
+        drawn.append((pictures.gains(found.facts), words.facts))
+    carried = [[svg(figure, caption, f"picture{at}"), caption] for at, (figure, caption) in enumerate(drawn)]
+    page.data("headline", {"levels": found.levels, "pictures": carried, "tiles": found.tiles, "unit": words.unit})
     page.heading("Verdicts").verdicts(verdicts)
-    page.heading("Challenger and rivals").figure(picture, LEVELS).figure(gains, GAINS)
+    page.heading("Challenger and rivals")
+    for figure, caption in drawn:
+        page.figure(figure, caption)
     page.heading("Differences that decide")
     page.figure(pictures.forest(found.checks, "Challenger against each rival"), FOREST)
     if found.slices:
         page.figure(pictures.forest(found.slices, "Challenger against champion, by slice"), SLICES)
-    rows = [
+    page.details("All differences in numbers", Page("").table(_rows(found)).body())
+    page.heading("Floors and diversity")
+    limits = found.limits.items()
+    page.table([{"figure": k, "value": v, "at least": low, "passed": v >= low} for k, (v, low) in limits])
+    return page
+
+
+def _rows(found: Quality) -> list[dict[str, object]]:
+    return [
         {
             "comparison": c.name,
-            "metric": plain(c.metric),
-            "questions": c.n,
+            "score": str(c.measure),
+            found.captions.unit: c.n,
             "difference": c.gap.mean,
             "low": c.gap.low,
             "high": c.gap.high,
@@ -94,11 +100,6 @@ def _page(found: Quality, verdicts: list[Verdict], outcome: Outcome) -> Page:
         }
         for c in found.checks + found.slices + found.facts
     ]
-    page.details("All differences in numbers", Page("").table(rows).body())
-    page.heading("Floors and diversity")
-    limits = found.limits.items()
-    page.table([{"figure": k, "value": v, "at least": low, "passed": v >= low} for k, (v, low) in limits])
-    return page
 
 
 def _sentence(text: str) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from components.evaluate.pictures import label as score_label
-from components.evaluate.pictures import legend_below
-from components.gate.compare import Check, plain
-from components.report.page import COLOURS, INK, MUTED, new_figure
+from components.gate.compare import Check
+from components.gate.judge import Level
+from components.report.page import COLOURS, INK, MUTED, legend_below, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,38 +37,31 @@ def forest(checks: Sequence[Check], title: str, label: Callable[[Check], str] | 
 
 
 def _label(c: Check) -> str:
-    score = plain(c.metric).split(" on ")[0]
-    return f"{c.name} (n = {c.n})" if c.end == "high" else f"{score}, {_where(c)}: {c.against}"
+    return f"{c.name} (n = {c.n})" if c.end == "high" else f"{c.measure}: {c.against}"
 
 
 def gains(facts: Sequence[Check]) -> Figure:
-    """What tuning gained, on both question sets."""
-    score = plain(facts[0].metric).split(" on ")[0]
-    return forest(facts, f"What tuning gained in {score}", lambda c: f"{c.name}, {_where(c)}")
+    """What tuning gained, on every example set."""
+    return forest(facts, f"What was gained: {facts[0].measure.what}", lambda c: f"{c.name}, {c.measure.where}")
 
 
-def _where(c: Check) -> str:
-    return "test" if c.metric.endswith("withheld") else "users"
-
-
-def levels(rows: Sequence[Mapping[str, Any]], metrics: Sequence[str] = ("recall@1", "recall@10", "mrr")) -> Figure:
-    """Everyone's scores with intervals, test set and personas side by side."""
+def levels(rows: Sequence[Level], top: float | None = None) -> Figure:
+    """Everyone's scores with intervals, one panel an example set; ``top`` ends the axis."""
+    sets, who, metrics = (list(dict.fromkeys(str(row[key]) for row in rows)) for key in ("set", "who", "metric"))
     figure = new_figure(9, 3.7)
-    who = list(dict.fromkeys(row["who"] for row in rows))
-    titles = {"test": "Test set", "persona": "Users' own words"}
-    there = [name for name in titles if any(row["set"] == name for row in rows)]
-    for axes, name in zip(figure.subplots(1, len(there), sharey=True, squeeze=False)[0], there, strict=True):
+    at = {key: row for row in rows for key in [(row["set"], row["who"], row["metric"])]}
+    for axes, name in zip(figure.subplots(1, len(sets), sharey=True, squeeze=False)[0], sets, strict=True):
         for i, title in enumerate(who):
-            found = {row["metric"]: row for row in rows if row["set"] == name and row["who"] == title}
-            mean = np.array([found[m]["mean"] for m in metrics])
-            spread = np.array(
-                [[found[m]["mean"] - found[m]["low"], found[m]["high"] - found[m]["mean"]] for m in metrics]
+            mean, low, high = (
+                np.array([float(at[name, title, m][k]) for m in metrics]) for k in ("mean", "low", "high")
             )
-            at = np.arange(len(metrics)) + (i - (len(who) - 1) / 2) * 0.16
-            axes.errorbar(at, mean, yerr=spread.T, fmt="o", ms=5, capsize=0, color=COLOURS[i], label=title)
-        axes.set_xticks(range(len(metrics)), [score_label(m) for m in metrics])
-        axes.set_ylim(0, 1.04)
+            place = np.arange(len(metrics)) + (i - (len(who) - 1) / 2) * 0.16
+            spread = np.stack([mean - low, high - mean]).clip(0)
+            colour = COLOURS[i % len(COLOURS)]
+            axes.errorbar(place, mean, yerr=spread, fmt="o", ms=5, capsize=0, color=colour, label=title)
+        axes.set_xticks(range(len(metrics)), metrics)
+        axes.set_ylim(0, top)
         axes.grid(axis="x", visible=False)
-        axes.set_title(f"{titles[name]} (n = {next(iter(found.values()))['n']})")
+        axes.set_title(f"{name} (n = {at[name, who[0], metrics[0]]['n']})")
     legend_below(figure)
     return figure

@@ -1,4 +1,4 @@
-"""What may be set about the quality gate, and how a person overrules it."""
+"""What may be set about every quality gate, and how a person overrules it."""
 
 from pydantic import Field, model_validator
 
@@ -6,25 +6,22 @@ from components.step import Settings
 
 
 class GateSettings(Settings):
-    """Section ``gate``. Metrics are named ``<score>_full_<protocol>``: mrr, recall@K or ndcg@K; withheld or persona.
+    """Section ``gate``; each task adds its own (components/gate/<task>.py). Differences are in the score's own unit.
 
-    ``metric`` decides: its interval's lower end must clear ``margin``. ``secondary`` metrics and the personas may not
-    fall: the lower end stays above minus the tolerance. A slice of at least ``min_slice`` questions may not fall
-    significantly: the interval's upper end stays above minus ``slice_tolerance``. ``floors`` are absolute.
-    ``diversity`` is the least share of the champion's number of distinct first passages.
+    ``margin``: the deciding difference's interval must start above it. ``tolerance``: what no secondary figure may
+    surely lose. A slice of at least ``min_slice`` examples may not fall significantly: the interval's upper end stays
+    above minus ``slice_tolerance``. ``diversity`` is the least share of distinct outputs, against what is named there.
+    ``refresh``: nothing was trained, only the data are new: the challenger need not be better, only not worse than the
+    champion (the interval starts above minus ``tolerance``), and may be unchanged; floors hold as ever.
     A person overrules by giving both name and reason; both stay on record in every verdict that is overruled.
     """
 
-    metric: str = "mrr_full_withheld"
     margin: float = Field(0.0, ge=0)
-    secondary: tuple[str, ...] = ("recall@10_full_withheld",)
     tolerance: float = Field(0.02, ge=0)
-    persona_metric: str = "mrr_full_persona"
-    persona_tolerance: float = Field(0.05, ge=0)
     slice_tolerance: float = Field(0.02, ge=0)
     min_slice: int = Field(20, ge=2)
-    floors: dict[str, float] = {"mrr_full_withheld": 0.3, "recall@10_full_withheld": 0.5, "recall@10_full_persona": 0.3}
     diversity: float = Field(0.9, ge=0)
+    refresh: bool = False
     resamples: int = Field(10_000, ge=1000, le=100_000)
     seed: int = 0
     overruled_by: str = ""

@@ -8,39 +8,31 @@ from components.step import step
 @step
 def pack(
     variants: Input[Model],
-    passages: Input[Dataset],
-    questions: Input[Dataset],
-    frame: Input[Dataset],
-    snapshot: Input[Dataset],
+    corpus: Input[Dataset],
+    examples: Input[Dataset],
     settings: dict,  # type: ignore[type-arg]
     bundle: Output[Model],
     metrics: Output[Metrics],
+    frame: Input[Dataset] = None,
+    snapshot: Input[Dataset] = None,
 ) -> None:
-    """Build the bundle: the quantised encoder with its index, sentences, ranker and confidence.
+    """Build the bundle: the quantised model with everything its predictor needs (retrieval: index, ranker, confidence).
 
     Args:
-        variants: Directory that quantize wrote: encoder variants, tokenizer, variants.json.
-        passages: Passages (parquet), as validation left them; all are indexed, with their full text.
-        questions: Questions (parquet); those of split val fit the ranker and the confidence.
-        frame: Features of every passage as of each day of asking (parquet, from featurize).
-        snapshot: Features of every passage now (parquet); what serving uses without a feature server.
-        settings: Section `pack` of the system's YAML.
+        variants: Directory that quantize wrote: variants, tokenizer, variants.json, which names the task.
+        corpus: The task's corpus (parquet), as validation left it; a retriever indexes all of it.
+        examples: The task's examples (parquet); those of split val fit what is fitted here.
+        settings: Section `pack` of the system's YAML (components/pack/settings.py and the task's own beside it).
         bundle: The directory that `serving.load` opens.
-        metrics: Figures of the half of the val questions that the ranker never saw, protocol withheld.
+        metrics: Figures of the val examples that nothing was fitted on.
+        frame: Features of every row as of each day of asking (parquet, from featurize), where the system has them.
+        snapshot: Features of every row now (parquet); what serving uses without a feature server.
     """
     from pathlib import Path
 
     from components.pack.run import pack as run
-    from components.pack.settings import PackSettings
     from components.report.figures import log_metrics
 
-    figures = run(
-        Path(variants.path),
-        Path(passages.path),
-        Path(questions.path),
-        Path(frame.path),
-        Path(snapshot.path),
-        PackSettings(**settings),
-        Path(bundle.path),
-    )
-    log_metrics(metrics, figures)
+    tables = Path(corpus.path), Path(examples.path)
+    features = (Path(given.path) if given else None for given in (frame, snapshot))
+    log_metrics(metrics, run(Path(variants.path), *tables, settings, Path(bundle.path), *features))

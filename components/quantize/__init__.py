@@ -1,1 +1,1 @@
-"""ONNX variants of the encoder, measured, and the fastest that keeps quality."""
+"""ONNX variants of a model, measured, and the fastest that keeps quality."""

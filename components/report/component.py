@@ -8,24 +8,24 @@ from components.step import step
 @step
 def report(
     data: Input[HTML],
-    study: Input[HTML],
-    training: Input[HTML],
     quantisation: Input[HTML],
     evaluation: Input[HTML],
     gate: Input[HTML],
     page: Output[HTML],
+    study: Input[HTML] = None,
+    training: Input[HTML] = None,
     rollout: Input[HTML] = None,
 ) -> None:
     """Everything about this run on one page: what was built, whether it was promoted and why, and every step's page.
 
     Args:
         data: Page of "Validate data".
-        study: Page of "Best trial".
-        training: Page of "Train adapter".
         quantisation: Page of "Quantize".
-        evaluation: Page of "Evaluate challenger"; it names the system.
+        evaluation: Page of "Evaluate challenger"; it names the system and carries what is worth showing.
         gate: Page of "Compare with champion".
         page: The report; also written to $SLUICE_HOME/reports.
+        study: Page of "Best trial", where something was trained.
+        training: Page of "Train adapter", where something was trained.
         rollout: Page of "Roll out", where the gate let the challenger pass.
     """
     from pathlib import Path

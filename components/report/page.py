@@ -110,6 +110,12 @@ def table_html(rows: Sequence[Mapping[str, Any]], caption: str = "") -> str:
     )
 
 
+def legend_below(figure: Figure) -> None:
+    """One legend for all panels, below them."""
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+
+
 def svg(figure: Figure, label: str, salt: str = "figure") -> str:
     """A matplotlib figure as inline SVG whose greys follow the page's light or dark ground; same figure, same bytes."""
     import matplotlib

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluate.calibration import brier, expected_calibration_error, reliability, risk_coverage
 from components.evaluate.evaluate import evaluate_files
-from components.evaluate.failures import MODES, explain
-from components.evaluate.scores import interval, per_question, resampled_means
+from components.evaluate.retrieval.calibration import brier, expected_calibration_error, reliability, risk_coverage
+from components.evaluate.retrieval.failures import MODES, explain
+from components.evaluate.retrieval.ranks import per_question
+from components.evaluate.scores import interval, resampled_means
 from components.pack.run import pack
-from components.pack.settings import PackSettings
 from components.report.page import page_data
 from serving.errors import SluiceError
 
@@ -77,8 +77,9 @@ def source(tmp_path_factory):
     passages.to_parquet(place / "passages.parquet", coerce_timestamps="us")
     questions.to_parquet(place / "questions.parquet", coerce_timestamps="us")
     make_encoder(place / "variants", passages["text"].tolist() + questions["question"].tolist())
-    names = ("variants", "passages.parquet", "questions.parquet", "frame.parquet", "snapshot.parquet")
-    pack(*(place / name for name in names), PackSettings(workers=1), place / "bundle")
+    variants, *tables = (place / name for name in ("variants", "passages.parquet", "questions.parquet"))
+    features = (place / "frame.parquet", place / "snapshot.parquet")
+    pack(variants, *tables, {"workers": 1}, place / "bundle", *features)
     return place
 
 
@@ -167,6 +168,7 @@ def make_encoder(directory, texts):
     )
     size = (directory / "encoder/int8.onnx").stat().st_size
     about = {
+        "task": "retrieval",
         "encoder": {"pooling": "mean", "normalize": True, "dim": 16, "max_tokens": 64},
         "base_model": "words",
         "adapter": None,
@@ -179,7 +181,9 @@ def make_encoder(directory, texts):
 def run(source, out, **settings):
     chosen = {"resamples": 200, "threads": 1, **settings}
     files = (source / "bundle", source / "passages.parquet", source / "questions.parquet")
-    figures = evaluate_files(*files, chosen, out / "predictions.parquet", out / "page.html")
+    figures = evaluate_files(
+        *files, chosen, *(out / name for name in ("predictions.parquet", "page.html", "asked.jsonl"))
+    )
     return figures, pd.read_parquet(out / "predictions.parquet")
 
 
@@ -202,8 +206,11 @@ def test_the_page_stands_alone_and_carries_what_the_final_report_needs(source, t
     html = (tmp_path / "page.html").read_text()
     data = page_data(html)
     assert data["bundle"]["system"] == "codebase"
-    assert data["counts"] == {"passages": 90, "test": 30, "persona": 30}
+    assert data["counts"] == {"passages": 90, "test questions": 30, "persona questions": 30}
     assert html.count("<svg") >= 3
+    asked = [json.loads(line) for line in (tmp_path / "asked.jsonl").read_text().splitlines()]
+    assert len(asked) == 30 and {row["task"] for row in asked} == {"retrieval"}
+    assert asked[0]["instance"].keys() == {"question"} and asked[0]["expect"]["paths"] and asked[0]["persona"]
     assert 'src="http' not in html and "@import" not in html and "<link" not in html
 
 
@@ -220,14 +227,15 @@ def test_questions_without_an_answer_in_the_source_are_left_out_and_personas_may
     few.to_parquet(tmp_path / "questions.parquet")
     files = (source / "bundle", source / "passages.parquet", tmp_path / "questions.parquet")
     settings = {"resamples": 100, "threads": 1}
-    evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
+    outputs = [tmp_path / name for name in ("p.parquet", "page.html", "asked.jsonl")]
+    evaluate_files(*files, settings, *outputs)
     assert (pd.read_parquet(tmp_path / "p.parquet")["set"] == "persona").sum() == 3 * 15
     questions[~persona].to_parquet(tmp_path / "questions.parquet")
-    figures = evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
+    figures = evaluate_files(*files, settings, *outputs)
     assert "mrr_full_withheld" in figures and "mrr_full_persona" not in figures
     questions[questions["split"] == "val"].to_parquet(tmp_path / "questions.parquet")
     with pytest.raises(SluiceError, match="split 'test'"):
-        evaluate_files(*files, settings, tmp_path / "p.parquet", tmp_path / "page.html")
+        evaluate_files(*files, settings, *outputs)
 
 
 def test_every_miss_gets_the_first_reason_that_holds(source):

@@ -4,13 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.gate.compare import compare, parse_metric
 from components.gate.gate import judge_files
+from components.gate.judge import Rivals, quality_verdict
+from components.gate.retrieval import Settings, examine, parse_metric
 from components.report.page import page_data
 from serving.errors import SluiceError
 from serving.verdict import Verdict, read_verdicts, write_verdicts
-
-METRIC = "mrr_full_withheld"
 
 
 def ranks(n: int, skill: float, seed: int) -> np.ndarray:
@@ -33,7 +32,14 @@ def predictions(skill: float, seed: int = 1, n: int = 400, n_persona: int = 90) 
             table["path"] = [f"file{i % 40}.py" for i in range(count)]
             table["correct"] = rank == 1
             tables.append(table)
-    return pd.concat(tables, ignore_index=True)
+    return pd.concat(tables, ignore_index=True).assign(task="retrieval")
+
+
+def compare(champion, challenger, **settings):
+    """The gate's verdict where the base is worse than both."""
+    chosen = Settings(resamples=1000, **settings)
+    base = predictions(0.9, n=challenger["set"].eq("test").sum() // 3)
+    return quality_verdict(examine(Rivals(challenger, champion, base), chosen), chosen)
 
 
 def judge(tmp_path, challenger, champion, data_passed=True, base=None, **settings):
@@ -54,7 +60,7 @@ def judge(tmp_path, challenger, champion, data_passed=True, base=None, **setting
 
 def test_a_better_challenger_passes_and_the_interval_holds_the_true_difference():
     champion, challenger = predictions(1.0), predictions(3.0)
-    verdict = compare(champion, challenger, METRIC, 0.0)
+    verdict = compare(champion, challenger)
     mine, theirs = (
         1 / t[(t["set"] == "test") & (t["retriever"] == "served")]["rank"].to_numpy() for t in (challenger, champion)
     )
@@ -65,18 +71,18 @@ def test_a_better_challenger_passes_and_the_interval_holds_the_true_difference()
 
 
 def test_a_challenger_that_differs_by_chance_alone_does_not_pass():
-    assert not compare(predictions(1.0), predictions(1.0, seed=2), METRIC, 0.0).passed
+    assert not compare(predictions(1.0), predictions(1.0, seed=2)).passed
 
 
 def test_the_margin_has_to_be_cleared_by_the_lower_end():
     champion, challenger = predictions(1.0), predictions(3.0)
-    low = float(compare(champion, challenger, METRIC, 0.0).figures["low"])
-    assert compare(champion, challenger, METRIC, low - 1e-9).passed
-    assert not compare(champion, challenger, METRIC, low).passed
+    low = float(compare(champion, challenger).figures["low"])
+    assert compare(champion, challenger, margin=low - 1e-9).passed
+    assert not compare(champion, challenger, margin=low).passed
 
 
 def test_the_very_same_predictions_are_nothing_to_promote():
-    verdict = compare(predictions(1.0), predictions(1.0), METRIC, 0.0)
+    verdict = compare(predictions(1.0), predictions(1.0))
     assert not verdict.passed
     assert "nothing to promote" in verdict.reason
 
@@ -84,12 +90,12 @@ def test_the_very_same_predictions_are_nothing_to_promote():
 def test_rows_may_come_in_any_order():
     champion, challenger = predictions(1.0), predictions(3.0)
     shuffled = challenger.sample(frac=1, random_state=3)
-    assert compare(champion, shuffled, METRIC, 0.0) == compare(champion, challenger, METRIC, 0.0)
+    assert compare(champion, shuffled) == compare(champion, challenger)
 
 
 def test_different_questions_are_refused():
     with pytest.raises(SluiceError, match="answer different questions"):
-        compare(predictions(1.0), predictions(3.0, n=300), METRIC, 0.0)
+        compare(predictions(1.0), predictions(3.0, n=300))
 
 
 def test_an_unknown_metric_is_named():
@@ -157,3 +163,18 @@ def test_a_person_overrules_by_name_and_reason_and_both_stay_on_record(tmp_path)
 def test_overruling_without_a_reason_is_refused(tmp_path):
     with pytest.raises(ValueError, match="give both"):
         judge(tmp_path, predictions(0.5), predictions(1.2), overruled_by="Ada L.")
+
+
+def test_a_refresh_may_be_unchanged_but_not_worse_and_floors_hold(tmp_path):
+    same = predictions(3.0)
+    assert judge(tmp_path, same, same, refresh=True).passed
+    assert not judge(tmp_path, same, same).passed
+    worse = judge(tmp_path, predictions(1.5), same, refresh=True)
+    assert not worse.passed and "has to start above -0.020" in worse.reason
+    low = judge(tmp_path, same, same, refresh=True, floors={"mrr_full_withheld": 0.99})
+    assert not low.passed and "below 0.990" in low.reason
+
+
+def test_rivals_of_different_tasks_are_refused(tmp_path):
+    with pytest.raises(SluiceError, match="different tasks"):
+        judge(tmp_path, predictions(3.0), predictions(1.2).assign(task="highlights"))

@@ -1,6 +1,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +9,9 @@ import pytest
 from kfp.dsl import Dataset, Metrics, Model
 
 from components.pack.component import pack
-from components.pack.examples import Examples, days_of, first_half
-from components.pack.fit import choose_threshold, fit_calibration, fit_ranker, fit_rules
-from components.pack.run import pack as run
-from components.pack.settings import PackSettings
+from components.pack.retrieval.examples import Examples, days_of, first_half
+from components.pack.retrieval.fit import choose_threshold, fit_calibration, fit_ranker, fit_rules
+from components.pack.run import pack as pack_files
 from serving.bundle import Bundle
 from serving.errors import SluiceError
 from serving.files import digest
@@ -20,10 +20,15 @@ from serving.retrieval.passages import withhold
 from serving.retrieval.ranker import FEATURES, Candidates
 
 NAMES = ("passages", "questions", "frame", "snapshot")
+PARTS = ("corpus", "examples", "frame", "snapshot")
 
 
 def paths(folder: Path) -> list[Path]:
     return [folder / "variants", *(folder / f"{name}.parquet" for name in NAMES)]
+
+
+def run(files: list[Path], settings: dict[str, Any], bundle: Path) -> None:
+    pack_files(*files[:3], settings, bundle, *files[3:])
 
 
 def examples(count: int = 120, gold_feature: int = 1) -> Examples:
@@ -39,7 +44,7 @@ def examples(count: int = 120, gold_feature: int = 1) -> Examples:
 def test_the_component_writes_a_bundle_that_serving_loads(tiny_data: Path, tmp_path: Path) -> None:
     variants, *tables = (str(path) for path in paths(tiny_data))
     bundle, metrics = Model(uri=str(tmp_path / "bundle")), Metrics(uri=str(tmp_path / "metrics"))
-    datasets = {name: Dataset(uri=uri) for name, uri in zip(NAMES, tables, strict=True)}
+    datasets = {name: Dataset(uri=uri) for name, uri in zip(PARTS, tables, strict=True)}
     pack.python_func(
         variants=Model(uri=variants), **datasets, settings={"sentences": 2.0}, bundle=bundle, metrics=metrics
     )
@@ -57,14 +62,14 @@ def test_a_bundle_names_its_lineage_and_the_digest_follows_the_data(
     fewer.to_parquet(tmp_path / "questions.parquet")
     files = paths(tiny_data)
     files[2] = tmp_path / "questions.parquet"
-    run(*files, PackSettings(mlflow_run="r1", sentences=0), tmp_path / "bundle")
+    run(files, {"mlflow_run": "r1", "sentences": 0}, tmp_path / "bundle")
     lineage = Bundle.read(tmp_path / "bundle").lineage
     assert (lineage.code, lineage.mlflow_run) == ("c0de", "r1")
     assert lineage.data != Bundle.read(tiny_bundle).lineage.data
 
 
 def test_packing_twice_gives_the_same_bytes(tiny_data: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    run(*paths(tiny_data), PackSettings(), tmp_path / "again")
+    run(paths(tiny_data), {}, tmp_path / "again")
     for part in ("bundle.json", "ranker.json", "index/vectors.npy", "index/bm25"):
         assert digest(tmp_path / "again" / part) == digest(tiny_bundle / part), part
 
@@ -84,7 +89,7 @@ def test_a_failure_leaves_the_bundle_that_was_there(tiny_data: Path, tiny_bundle
     broken = shutil.copytree(tiny_data / "variants", tmp_path / "variants")
     (broken / "tokenizer.json").unlink()
     with pytest.raises(SluiceError):
-        run(broken, *paths(tiny_data)[1:], PackSettings(), tmp_path / "bundle")
+        run([broken, *paths(tiny_data)[1:]], {}, tmp_path / "bundle")
     assert digest(tmp_path / "bundle") == before and {p.name for p in tmp_path.iterdir()} == {"bundle", "variants"}
 
 
@@ -96,7 +101,7 @@ def test_a_missing_input_names_the_step_that_makes_it(tiny_data: Path, tmp_path:
     files = paths(tiny_data)
     files[at] = tmp_path / "gone"
     with pytest.raises(SluiceError, match=says):
-        run(*files, PackSettings(), tmp_path / "bundle")
+        run(files, {}, tmp_path / "bundle")
 
 
 def test_a_missing_column_is_named(tiny_data: Path, tmp_path: Path) -> None:
@@ -104,7 +109,7 @@ def test_a_missing_column_is_named(tiny_data: Path, tmp_path: Path) -> None:
     pd.read_parquet(files[1]).drop(columns="summary").to_parquet(tmp_path / "passages.parquet")
     files[1] = tmp_path / "passages.parquet"
     with pytest.raises(SluiceError, match=r"passages\.parquet: no column 'summary'.*components/ingest"):
-        run(*files, PackSettings(), tmp_path / "bundle")
+        run(files, {}, tmp_path / "bundle")
 
 
 def test_without_validation_questions_there_is_nothing_to_fit(tiny_data: Path, tmp_path: Path) -> None:
@@ -112,7 +117,7 @@ def test_without_validation_questions_there_is_nothing_to_fit(tiny_data: Path, t
     pd.read_parquet(files[2]).query("split != 'val'").to_parquet(tmp_path / "questions.parquet")
     files[2] = tmp_path / "questions.parquet"
     with pytest.raises(SluiceError, match="no questions of split val"):
-        run(*files, PackSettings(), tmp_path / "bundle")
+        run(files, {}, tmp_path / "bundle")
 
 
 def test_the_ranker_learns_which_feature_finds_the_gold() -> None:
@@ -168,6 +173,12 @@ def test_questions_join_the_first_day_bucket_at_or_after_asking() -> None:
     ]  # fmt: skip
 
 
-def test_unknown_settings_are_refused() -> None:
+def test_unknown_settings_are_refused(tiny_data: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="sentense"):
-        PackSettings(sentense=3)
+        run(paths(tiny_data), {"sentense": 3}, tmp_path / "bundle")
+
+
+def test_without_a_feature_step_the_features_follow_from_the_passages(tiny_data: Path, tmp_path: Path) -> None:
+    run(paths(tiny_data)[:3], {"sentences": 0}, tmp_path / "bundle")
+    snapshot = pd.read_parquet(tmp_path / "bundle/index/snapshot.parquet")
+    assert len(snapshot) == len(pd.read_parquet(tiny_data / "passages.parquet")) and not snapshot["shown"].any()

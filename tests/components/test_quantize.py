@@ -7,7 +7,7 @@ from tiny_encoder import make_base, make_tables
 
 from components.base.encoder import TorchEncoder
 from components.quantize.component import quantize
-from components.quantize.measure import Field
+from components.quantize.retrieval import Field
 from components.quantize.run import quantize as quantize_files
 from components.quantize.settings import QuantizeSettings
 from components.quantize.variants import choose, judge
@@ -58,8 +58,8 @@ def room(tmp_path_factory):
     target = folder / "variants"
     quantize.python_func(
         model=Model(uri=str(base)),
-        passages=Dataset(uri=str(passages)),
-        questions=Dataset(uri=str(questions)),
+        corpus=Dataset(uri=str(passages)),
+        examples=Dataset(uri=str(questions)),
         settings={"repeats": 5.0, "static": True, "min_smaller": 0.5},
         variants=Model(uri=str(target)),
         verdict=Artifact(uri=str(folder / "verdict.json")),

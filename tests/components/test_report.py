@@ -9,7 +9,7 @@ from components.report.page import Page, cell, new_figure, page_data, svg
 from serving.errors import SluiceError
 from serving.verdict import Verdict, read_verdicts
 
-WHO = ("challenger, as served", "champion, as served", "challenger's encoder alone", "base encoder alone", "BM25")
+WHO = ("challenger", "champion", "base model")
 
 
 def step_pages(place, quality=True, canary=None):
@@ -17,19 +17,21 @@ def step_pages(place, quality=True, canary=None):
     variants = {"int8": {"file": "encoder/int8.onnx", "bytes": 22_900_000}, "fp32": {"file": "x", "bytes": 90_400_000}}
     bundle = {"system": "codebase", "base_model": "minilm", "adapter": {"rank": 16}, "variant": "int8"}
     levels = [
-        {"set": s, "who": who, "metric": m, "n": 100, "mean": 0.5 + i / 100, "low": 0.4, "high": 0.6}
-        for s in ("test", "persona")
-        for i, who in enumerate(WHO)
-        for m in ("recall@1", "recall@10", "mrr")
+        {"set": "Test set", "who": w, "metric": "WER, %", "n": 100, "mean": 9.5, "low": 8.1, "high": 11.2} for w in WHO
     ]
+    tiles = [["Word error rate", "9.5 %", "before 14.0 %"]]
     made = {
         name: Page(name.capitalize()).text(f"All about {name}.")
         for name in ("data", "study", "training", "quantisation")
     }
     made["evaluation"] = (
-        Page("Evaluation").data("bundle", {**bundle, "variants": variants}).data("counts", {"passages": 5000})
+        Page("Evaluation")
+        .data("bundle", {**bundle, "variants": variants})
+        .data("counts", {"passages": 5000})
+        .data("showcase", [["What it hears", "<svg>spectrogram</svg>"]])
     )
-    gate = Page("Compare").data("headline", {"levels": levels, "pictures": [["<svg></svg>", "Levels."]]})
+    shown = {"levels": levels, "pictures": [["<svg></svg>", "Levels."]], "tiles": tiles, "unit": "utterances"}
+    gate = Page("Compare").data("headline", shown)
     made["gate"] = gate.verdicts([Verdict("data", True, "clean"), Verdict("quality", quality, "it is so", {"n": 100})])
     if canary is not None:
         made["rollout"] = Page("Rollout").verdicts([Verdict("canary", canary, "p95 <900 ms>")])
@@ -54,6 +56,8 @@ def test_the_report_says_what_became_of_the_challenger(home, tmp_path, quality, 
     html = (tmp_path / "page.html").read_text()
     assert re.search(rf'class="badge \w+">[✓✕] {words}<', html)
     assert html.count("<iframe") == len(pages)
+    assert "before 14.0 %" in html and "9.500 (8.100–11.200)" in html and "22.9 MB" in html
+    assert "What it hears" in html and "<svg>spectrogram</svg>" in html
     assert (home / "reports" / "codebase.html").read_text() == html
     gates = [v.gate for v in read_verdicts(home / "reports" / "codebase.verdicts.json")]
     assert gates == ["data", "quality", "canary"][: 3 if canary is not None else 2]
@@ -63,6 +67,9 @@ def test_the_step_works_with_and_without_a_rollout(home, tmp_path):
     pages = {name: HTML(uri=str(path)) for name, path in step_pages(tmp_path).items()}
     report.python_func(page=HTML(uri=str(tmp_path / "page.html")), **pages)
     assert "Step by step" in (tmp_path / "page.html").read_text()
+    untrained = {name: page for name, page in pages.items() if name not in ("study", "training")}
+    report.python_func(page=HTML(uri=str(tmp_path / "page.html")), **untrained)
+    assert "hyperparameters" not in (tmp_path / "page.html").read_text()
 
 
 def test_a_step_that_left_no_page_is_named(home, tmp_path):

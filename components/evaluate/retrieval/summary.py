@@ -7,9 +7,17 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from components.evaluate.calibration import Bin, Curve, brier, expected_calibration_error, reliability, risk_coverage
-from components.evaluate.measure import PROTOCOL, RETRIEVERS
-from components.evaluate.scores import METRICS, intervals, per_question
+from components.evaluate.retrieval.calibration import (
+    Bin,
+    Curve,
+    brier,
+    expected_calibration_error,
+    reliability,
+    risk_coverage,
+)
+from components.evaluate.retrieval.measure import PROTOCOL, RETRIEVERS
+from components.evaluate.retrieval.ranks import METRICS, per_question
+from components.evaluate.scores import intervals
 
 
 def summarise(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from components.evaluate.measure import RETRIEVERS
-from components.evaluate.scores import METRICS
-from components.evaluate.summary import Confidence
-from components.report.page import COLOURS, MUTED, new_figure
+from components.evaluate.retrieval.measure import RETRIEVERS
+from components.evaluate.retrieval.ranks import METRICS, label
+from components.evaluate.retrieval.summary import Confidence
+from components.report.page import COLOURS, MUTED, legend_below, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,17 +18,6 @@ if TYPE_CHECKING:
 
 NAMES = {"served": "served (fused)", "dense": "dense alone", "bm25": "BM25 alone"}
 SETS = {"test": "Test set, own sentence withheld", "persona": "Persona set, on the served index"}
-
-
-def label(metric: str) -> str:
-    """A score's name as people write it."""
-    return metric.replace("mrr", "MRR").replace("ndcg", "nDCG")
-
-
-def legend_below(figure: Figure) -> None:
-    """One legend for all panels, below them."""
-    handles, labels = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
 
 
 def scores(summary: pd.DataFrame) -> Figure:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from components.evaluate.settings import EvaluateSettings
 from serving.errors import SluiceError
 from serving.retrieval.passages import require_columns, withhold
 
@@ -30,7 +29,7 @@ def read(passages: Path, questions: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
     return texts, asked
 
 
-def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, settings: EvaluateSettings) -> pd.DataFrame:
+def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, threads: int) -> pd.DataFrame:
     """Rank all passages for the frozen test set and the persona set.
 
     Out: one row a question and retriever (served, dense, bm25): question_id, set, category, persona, retriever, rank
@@ -41,7 +40,7 @@ def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, setti
     """
     from serving.load import load
 
-    retriever: Retriever = load(bundle, threads=settings.threads)  # type: ignore[assignment]
+    retriever: Retriever = load(bundle, threads=threads)  # type: ignore[assignment]
     try:
         test, persona = _set(questions, passages, "test"), _set(questions, passages, "persona")
         if test.empty:

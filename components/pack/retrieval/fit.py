@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from components.pack.examples import Examples
+from components.pack.retrieval.examples import Examples
 from serving.retrieval.calibration import FEATURES as MARGINS
 from serving.retrieval.calibration import Calibration, margins
 from serving.retrieval.ranker import FEATURES, QUERY_FEATURES, Ranker

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from components.evaluate import pictures
-from components.evaluate.failures import by_property, count_modes, explain
-from components.evaluate.settings import EvaluateSettings
-from components.evaluate.summary import Confidence
+from components.evaluate.retrieval import pictures
+from components.evaluate.retrieval.failures import by_property, count_modes, explain
+from components.evaluate.retrieval.summary import Confidence
 from components.report.page import Page
 from serving.bundle import Bundle
 
@@ -32,11 +31,10 @@ class Evaluation:
     predictions: pd.DataFrame
     summary: pd.DataFrame
     confidence: dict[str, Confidence]
-    figures: dict[str, float]
 
 
-def build(found: Evaluation, settings: EvaluateSettings) -> Page:
-    """Draw and write everything; the page also carries bundle and figures as data for the final report."""
+def build(found: Evaluation, examples: int) -> Page:
+    """Draw and write everything, with as many examples of what goes wrong."""
     page = Page("Evaluation", "The very bundle that would be served, on questions it has never seen.")
     _headline(page, found)
     if "persona" not in found.confidence:
@@ -46,7 +44,7 @@ def build(found: Evaluation, settings: EvaluateSettings) -> Page:
     page.heading("By slice").figure(pictures.slices(found.summary), CAPTIONS["slices"])
     page.heading("Can its confidence be trusted?").figure(pictures.trust(found.confidence), CAPTIONS["trust"])
     page.table(_trust(found.confidence))
-    _failures(page, found, settings)
+    _failures(page, found, examples)
     return page
 
 
@@ -63,11 +61,7 @@ def _headline(page: Page, found: Evaluation) -> None:
         if not (row := cells.get(key)):
             continue
         tiles.append((label, f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}, n = {row['n']}"))
-    bundle = found.bundle
-    counts = {"passages": len(found.passages), **{s: int(cells[s, "mrr"]["n"]) for s in found.confidence}}
-    about = {"system": bundle.system, "base_model": bundle.base_model, "adapter": bundle.adapter}
-    about |= {"variant": bundle.variant, "variants": {k: v.model_dump() for k, v in bundle.variants.items()}}
-    page.tiles(tiles).data("bundle", about).data("counts", counts).data("figures", found.figures)
+    page.tiles(tiles)
 
 
 def _numbers(summary: pd.DataFrame) -> list[dict[str, object]]:
@@ -90,9 +84,9 @@ def _trust(confidence: dict[str, Confidence]) -> list[dict[str, object]]:
     return [*rows, areas]
 
 
-def _failures(page: Page, found: Evaluation, settings: EvaluateSettings) -> None:
+def _failures(page: Page, found: Evaluation, examples: int) -> None:
     page.heading("Where it goes wrong")
-    misses = explain(found.predictions, found.passages, found.questions, found.bundle.encoder.max_tokens)
+    misses = explain(found.predictions, found.passages, found.questions, found.bundle.text_encoder().max_tokens)
     if misses.empty:
         page.text("No question of either set has a wrong first passage.")
         return
@@ -102,6 +96,6 @@ def _failures(page: Page, found: Evaluation, settings: EvaluateSettings) -> None
     properties = by_property(found.predictions, found.passages, found.questions)
     page.details("Share missed, by what the wanted passage is", Page("").table(properties).body())
     page.heading("Examples", 3).text("The most confident wrong answers: those a user would believe.")
-    worst = misses.sort_values(["confidence", "question"], ascending=[False, True]).head(settings.examples)
+    worst = misses.sort_values(["confidence", "question"], ascending=[False, True]).head(examples)
     columns = ["question", "wanted", "found", "rank", "confidence", "mode"]
     page.table([{str(k): v for k, v in row.items()} for row in worst[columns].to_dict("records")])
