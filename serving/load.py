@@ -11,6 +11,7 @@ from serving.task import Predictor
 TASKS = {
     "retrieval": "serving.retrieval.retriever:Retriever",
     "transcription": "serving.transcription.transcriber:Transcriber",
+    "highlights": "serving.highlights.highlighter:Highlighter",
 }
 
 

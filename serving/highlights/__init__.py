@@ -1,0 +1,1 @@
+"""Highlights: which sentences of a long text make its bullet summary."""
