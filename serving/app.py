@@ -1,4 +1,4 @@
-"""The HTTP routes: KServe's own v1 and v2 endpoints, and beside them embeddings, feedback and metrics.
+"""The HTTP routes: KServe's own v1 and v2 endpoints, and beside them OpenAI's, feedback, metrics and the page.
 
 KServe's endpoints are used as they are, on a data plane that tells the truth about readiness and answers bad input
 with 400. The hot routes are dispatched before FastAPI, whose routing and re-validation cost more than the model.
@@ -6,6 +6,7 @@ with 400. The hot routes are dispatched before FastAPI, whose routing and re-val
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 import orjson
@@ -22,11 +23,16 @@ from starlette.exceptions import HTTPException
 
 from serving.call import current
 from serving.feedback import FeedbackStore
-from serving.limits import App, Limits, Receive, Scope, Send, send_json
+from serving.limits import App, Intake, Limits, Receive, Scope, Send, send_json
 from serving.metrics import ServerMetrics
 from serving.model import ServedModel
 from serving.openai import embeddings_body, parse_embeddings
+from serving.page import send_page
+from serving.peers import PREFIX, Peers
 from serving.refusals import Refused, explain, invalid
+from serving.transcriptions import ROUTE as TRANSCRIPTIONS
+from serving.transcriptions import payload_of, transcribe, unless_gone
+from serving.uploads import taken
 
 Handler = Callable[[Scope, bytes], Awaitable[Any]]
 
@@ -55,6 +61,8 @@ class Plane(DataPlane):
         try:
             return super().decode(*args, **options)
         except Exception as error:
+            if type(error).__name__ == "InferenceError":  # KServe's, with the whole tensor in its text
+                raise invalid("BYTES in binary REST must be UTF-8: send base64, or bare bytes by gRPC") from error
             if explain(error) is not None:
                 raise
             raise invalid(
@@ -77,30 +85,51 @@ class Fixed(ModelRepositoryExtension):
 class Routes:
     """ASGI application: hot and own routes by exact path, everything else to KServe's FastAPI endpoints."""
 
-    def __init__(self, model: ServedModel, metrics: ServerMetrics, feedback: FeedbackStore, limits: Limits) -> None:
+    def __init__(
+        self, model: ServedModel, metrics: ServerMetrics, feedback: FeedbackStore, limits: Limits, peers: Peers
+    ) -> None:
         repository = ModelRepository()
         repository.update(model)
         self.plane, self.extension = Plane(repository), Fixed(repository)
-        self._model, self._metrics, self._feedback, self._limits = model, metrics, feedback, limits
+        self._model, self._metrics, self._feedback, self._limits, self._peers = model, metrics, feedback, limits, peers
+        self._predict_path = f"/v1/models/{model.name}:predict"
         self._kserve: App = _kserve_app(self.plane, self.extension)
         self._handlers: dict[tuple[str, str], Handler] = {
-            ("POST", f"/v1/models/{model.name}:predict"): self._predict,
+            ("POST", self._predict_path): self._predict,
             ("POST", "/openai/v1/embeddings"): self._embeddings,
             ("GET", "/openai/v1/models"): self._models,
             ("POST", "/feedback"): self._vote,
+            ("GET", "/capabilities"): self._capabilities,
         }
+
+    def intake(self, scope: Scope) -> Intake:
+        """How a request's body is taken: recordings stream in, or come as text in a large one. Errors: 503."""
+        path, limits = scope["path"], self._limits
+        if path == TRANSCRIPTIONS or (path == self._predict_path and self._model.listens):
+            return Intake(limits.upload, streamed=True)
+        if path.startswith("/v2/models/") and self._model.listens:
+            return Intake(limits.inline)
+        return Intake(limits.body)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or raise what `serving.limits.Gate` turns into a refusal."""
-        key = (scope.get("method", ""), scope.get("path", ""))
-        if key == ("GET", "/metrics"):
+        method, path = scope.get("method", ""), scope.get("path", "")
+        if handler := self._handlers.get((method, path)):
+            if path == self._predict_path and self._model.listens:
+                answer = await self._predict_recordings(scope, receive)
+            else:
+                answer = await handler(scope, (await receive())["body"] if method == "POST" else b"")
+            await send_json(send, 200, answer)
+        elif (method, path) == ("POST", TRANSCRIPTIONS):
+            await transcribe(self._model, self._limits, scope, receive, send)
+        elif (method, path) == ("GET", "/metrics"):
             headers = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": self._metrics.page()})
-        elif handler := self._handlers.get(key):
-            body = (await receive())["body"] if key[0] == "POST" else b""
-            await send_json(send, 200, await handler(scope, body))
-        else:
+        elif path.startswith(PREFIX):
+            body = (await receive())["body"] if method == "POST" else b""
+            await self._peers.answer(method, path, body, send)
+        elif not (method in ("GET", "HEAD") and await send_page(scope, send)):
             await self._kserve(scope, receive, send)
 
     async def _predict(self, scope: Scope, body: bytes) -> Any:
@@ -108,6 +137,24 @@ class Routes:
         request, _ = self.plane.decode(body=body, headers=headers)
         answer, _ = await self.plane.infer(self._model.name, request, headers)
         return answer
+
+    async def _predict_recordings(self, scope: Scope, receive: Receive) -> Any:
+        """As `_predict`, where the body may also be a form or bare media, and the work ends when its client goes."""
+        async with taken(scope, receive, self._limits.inline) as upload:
+            if upload.json is not None:
+                work = self._predict(scope, upload.json)
+            else:
+                payload = payload_of(upload, self._model.inputs) | {"name": upload.first("name", upload.stem)}
+                headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+                work = self.plane.infer(self._model.name, {"instances": [payload]}, headers)
+            answer = await unless_gone(receive, work)
+            return answer if upload.json is not None else answer[0]
+
+    async def _capabilities(self, scope: Scope, body: bytes) -> Any:
+        """What this server offers, for the page and for people: task, schemas, limits, peers."""
+        model = self._model
+        about = {"name": model.name, "task": model.task, "revision": model.revision, "inputs": model.inputs}
+        return about | {"recordings": model.listens, "limits": asdict(self._limits), "peers": self._peers.names}
 
     async def _embeddings(self, scope: Scope, body: bytes) -> Any:
         texts, as_base64 = parse_embeddings(body, self._model.name, self._limits.items)
@@ -122,8 +169,8 @@ class Routes:
             vote = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise invalid(f"the body is not JSON: {error}") from None
-        request_id, correction = _vote_of(vote)
-        await asyncio.to_thread(self._feedback.feedback, request_id, vote["vote"], correction)
+        request_id, correction, start, end = _vote_of(vote)
+        await asyncio.to_thread(self._feedback.feedback, request_id, vote["vote"], correction, start, end)
         current().notes.update(about=request_id, vote=vote["vote"])
         return {"recorded": True, "about": request_id, "vote": vote["vote"]} | self._signature()
 
@@ -131,7 +178,7 @@ class Routes:
         return {"revision": self._model.revision, "request_id": current().request_id}
 
 
-def _vote_of(vote: Any) -> tuple[str, str | None]:
+def _vote_of(vote: Any) -> tuple[str, str | None, float | None, float | None]:
     if not isinstance(vote, dict) or not isinstance(vote.get("request_id"), str) or not vote["request_id"]:
         raise invalid("the body must be a JSON object with 'request_id' (of the answer), 'vote' and maybe 'correction'")
     if vote.get("vote") not in ("up", "down"):
@@ -139,7 +186,10 @@ def _vote_of(vote: Any) -> tuple[str, str | None]:
     correction = vote.get("correction")
     if correction is not None and (not isinstance(correction, str) or len(correction) > 10_000):
         raise invalid("'correction' must be a text of at most 10000 characters")
-    return vote["request_id"], correction
+    start, end = vote.get("start"), vote.get("end")
+    if any(not (at is None or (isinstance(at, int | float) and 0 <= at < 1e6)) for at in (start, end)):
+        raise invalid("'start' and 'end' must be seconds of the recording")
+    return vote["request_id"], correction, start, end
 
 
 def _kserve_app(plane: Plane, extension: Fixed) -> App:

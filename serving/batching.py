@@ -42,7 +42,7 @@ class Batcher:
     """
 
     def __init__(self, works: Mapping[str, Work], max_batch: int, max_queue: int, watcher: Watcher) -> None:
-        self._works, self._max_batch, self._max_queue, self._watcher = works, max_batch, max_queue, watcher
+        self._works, self.max_batch, self._max_queue, self._watcher = works, max_batch, max_queue, watcher
         self._queues: dict[str, deque[_Job]] = {kind: deque() for kind in works}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
         self._wake = asyncio.Event()
@@ -61,7 +61,7 @@ class Batcher:
         if self._task is None:
             self._task = loop.create_task(self._run())
         # A request larger than a batch is cut, so that it does not hold everyone else up.
-        size = self._max_batch
+        size = self.max_batch
         jobs = [_Job(items[at : at + size], loop.create_future()) for at in range(0, len(items), size)]
         self._queues[kind].extend(jobs)
         self._count(len(items))
@@ -102,7 +102,7 @@ class Batcher:
     def _take(self, queue: deque[_Job]) -> list[_Job]:
         jobs: list[_Job] = []
         size = 0
-        while queue and (not jobs or size + len(queue[0].items) <= self._max_batch):
+        while queue and (not jobs or size + len(queue[0].items) <= self.max_batch):
             job = queue.popleft()
             if job.done.done():  # its client has gone, or its deadline has passed
                 self._count(-len(job.items))

@@ -1,7 +1,9 @@
-"""What is known of the request being answered: its id, and what the log and the figures will say of it."""
+"""What is known of the request being answered: its id, its time, and what the log and the figures will say of it."""
 
+import asyncio
 import re
 import uuid
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +13,24 @@ _SAFE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 @dataclass(slots=True)
 class Call:
-    """One request on its way through the server; whoever learns something worth logging adds it to ``notes``."""
+    """One request on its way through the server; whoever learns something worth logging adds it to ``notes``.
+
+    ``clock`` is the deadline that runs, ``allowed`` its seconds. ``last_words`` says, on an answer that has begun, how
+    to tell its client that no more will come.
+    """
 
     request_id: str
     route: str
     notes: dict[str, Any] = field(default_factory=dict)
+    clock: asyncio.Timeout | None = None
+    allowed: float = 0.0
+    last_words: Callable[[str, int], bytes] | None = None
+
+    def allow(self, seconds: float, since: float | None = None) -> None:
+        """Set the deadline ``seconds`` after ``since`` (the event loop's time; default: now)."""
+        self.allowed = seconds
+        if self.clock is not None:
+            self.clock.reschedule((asyncio.get_running_loop().time() if since is None else since) + seconds)
 
 
 CALL: ContextVar[Call] = ContextVar("call")

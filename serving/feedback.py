@@ -10,7 +10,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC
 from typing import Any
 
@@ -19,12 +19,12 @@ import pandas as pd
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
+from serving import feedback_answers
 from serving import feedback_tables as tables
 from serving.errors import SluiceError
 from serving.files import home
 
 log = logging.getLogger(__name__)
-
 VOTES = ("up", "down")
 MAX_CORRECTION = 4000
 _PUSH_SOURCE = "feedback_push"
@@ -72,25 +72,37 @@ class FeedbackStore:
 
     def served(self, request_id: str, revision: str, question: str, passage_ids: Sequence[str]) -> None:
         """Remember an answer, so that a vote finds it. Returns at once; a full queue drops the row and counts it."""
-        row = {"request_id": request_id, "revision": revision, "question": question, "passage_ids": list(passage_ids)}
+        row = {"request_id": request_id, "revision": revision, "question": question}
+        self._keep(row | {"passage_ids": list(passage_ids)})
+
+    def answered(self, request_id: str, revision: str, task: str, name: str, result: Mapping[str, Any]) -> None:
+        """Remember an answer without passages: its bullets, segments or text. Returns at once, as `served` does."""
+        parts = feedback_answers.parts_of(result)
+        self._keep({"request_id": request_id, "revision": revision, "task": task, "name": name, "parts": parts})
+
+    def _keep(self, row: dict[str, Any]) -> None:
         try:
             self._queue.put_nowait({**row, "at": tables.utc_now()})
         except queue.Full:
             self.dropped += 1
 
-    def feedback(self, request_id: str, vote: str, correction: str | None = None) -> dict[str, Any]:
+    def feedback(
+        self, request_id: str, vote: str, correction: str | None = None,
+        start: float | None = None, end: float | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
         """Store a vote ("up" or "down") and an optional correction for an answered request; blocks on the database.
 
-        Out: request_id, revision, question, passage_ids, vote, correction, at (ISO 8601, UTC). A second vote on the
-        same request replaces the first. Errors: `SluiceError` for an unknown request, another vote, a long correction;
+        ``start`` and ``end`` (seconds) say which part of a transcript or summary is meant; None: the whole answer.
+        Out: the row (revision, passage_ids, at in ISO 8601, UTC, ...). A second vote on the same request (and
+        part) replaces the first. Errors: `SluiceError` for an unknown request, another vote, a long correction;
         ``sqlalchemy.exc.SQLAlchemyError`` when the database does not answer.
         """
         if vote not in VOTES:
             raise SluiceError(f"vote {str(vote)[:40]!r}: expected 'up' or 'down'")
         if correction is not None and (not isinstance(correction, str) or len(correction) > MAX_CORRECTION):
             raise SluiceError(f"correction: expected a text of at most {MAX_CORRECTION} characters")
-        known = isinstance(request_id, str) and 0 < len(request_id) <= 200
-        row = self._vote(request_id, vote, (correction or "").strip() or None) if known else None
+        given = {"vote": vote, "correction": (correction or "").strip() or None, "start": start, "end": end}
+        row = self._vote(request_id, given) if isinstance(request_id, str) and 0 < len(request_id) <= 200 else None
         if row is None:
             raise SluiceError(f"request_id {str(request_id)[:80]!r} is unknown; send the request_id of an answer")
         if self._server:
@@ -99,12 +111,14 @@ class FeedbackStore:
             self._wake.set()
         return row
 
-    def _vote(self, request_id: str, vote: str, correction: str | None) -> dict[str, Any] | None:
+    def _vote(self, request_id: str, given: dict[str, Any]) -> dict[str, Any] | None:
         """Look again after a moment: the answer may still wait in this process's queue, or in another revision's."""
         self._create_tables()
         for pause in (0.0, 0.1, 0.4):
             time.sleep(pause)
-            if row := tables.add_vote(self._engine, request_id, vote, correction):
+            if row := tables.add_vote(self._engine, request_id, given["vote"], given["correction"]):
+                return row
+            if row := feedback_answers.add_answer_vote(self._engine, request_id, given):
                 return row
         return None
 
@@ -142,6 +156,7 @@ class FeedbackStore:
                 clean_at = time.monotonic() + 3600
                 try:
                     tables.forget_old(self._engine)
+                    feedback_answers.forget_old_answers(self._engine)
                 except SQLAlchemyError as error:
                     log.warning("feedback: old rows stay for now: %s", error)
 
@@ -164,7 +179,7 @@ class FeedbackStore:
             last = self._closing.is_set()
             try:
                 self._create_tables()
-                shown = tables.add_served(self._engine, batch)
+                shown = self._add(batch)
                 if self._server:
                     with self._pending_lock:
                         self._shown |= shown
@@ -178,6 +193,12 @@ class FeedbackStore:
                 self._closing.wait(1)
         for _ in batch:
             self._queue.task_done()
+
+    def _add(self, batch: list[dict[str, Any]]) -> set[str]:
+        cited = [row for row in batch if "passage_ids" in row]
+        if others := [row for row in batch if "passage_ids" not in row]:
+            feedback_answers.add_answers(self._engine, others)
+        return tables.add_served(self._engine, cited) if cited else set()
 
     def _push_loop(self) -> None:
         due = time.monotonic() + self._push_every_s
@@ -237,6 +258,22 @@ def labelled(url: str | None = None) -> pd.DataFrame:
     frame["passage_ids"] = frame["passage_ids"].map(json.loads)
     frame["at"] = pd.to_datetime(frame["at"]).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
     return frame
+
+
+def corrections(task: str, url: str | None = None) -> pd.DataFrame:
+    """Votes on transcripts, summaries and their parts as training rows, oldest first.
+
+    Columns: request_id, revision, name str (the recording's file name without ending, or ""), start and end float64
+    (seconds; NaN: the whole answer), answer str (what was said there), vote str, correction str | None, at timestamp
+    UTC. Errors: `SluiceError` when the database does not answer.
+    """
+    names = ["request_id", "revision", "name", "parts", "start", "end", "vote", "correction", "at"]
+    frame = _read(url, feedback_answers.corrections_query(task), names).astype({"start": "float64", "end": "float64"})
+    answers = [feedback_answers.answer_at(*pair) for pair in zip(frame["parts"], frame["start"], strict=True)]
+    frame["parts"] = pd.Series(answers, dtype=object)
+    frame["start"] = frame["start"].where(frame["start"] != feedback_answers.WHOLE)
+    frame["at"] = pd.to_datetime(frame["at"]).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
+    return frame.rename(columns={"parts": "answer"})
 
 
 def daily_counts(url: str | None = None) -> pd.DataFrame:

@@ -103,7 +103,8 @@ def create_tables(engine: Engine) -> None:
         metadata.create_all(connection)
 
 
-def _insert(connection: Connection, table: Table) -> Any:
+def insert(connection: Connection, table: Table) -> Any:
+    """An INSERT of the database's own kind, which knows what to do about rows that are there."""
     return (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
 
 
@@ -112,7 +113,7 @@ def add_counts(connection: Connection, day: date, deltas: Mapping[str, Mapping[s
     rows = [{"day": day, "passage_id": p, **dict.fromkeys(COUNTS, 0), **deltas[p]} for p in sorted(deltas)]
     if not rows:
         return
-    statement = _insert(connection, passage_days)
+    statement = insert(connection, passage_days)
     added = {name: passage_days.c[name] + statement.excluded[name] for name in COUNTS}
     connection.execute(statement.on_conflict_do_update(index_elements=["day", "passage_id"], set_=added), rows)
 
@@ -125,7 +126,7 @@ def add_served(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> set[str]:
     shown = Counter(passage for row in rows for passage in row["passage_ids"])
     with engine.begin() as connection:
         values = [{**row, "passage_ids": json.dumps(list(row["passage_ids"]))} for row in rows]
-        connection.execute(_insert(connection, served).on_conflict_do_nothing(), values)
+        connection.execute(insert(connection, served).on_conflict_do_nothing(), values)
         add_counts(connection, utc_now().date(), {p: {"shown": n} for p, n in shown.items()})
     return set(shown)
 
@@ -142,7 +143,7 @@ def add_vote(engine: Engine, request_id: str, vote: str, correction: str | None)
             return None
         before = connection.execute(select(feedback.c.vote).where(feedback.c.request_id == request_id)).scalar()
         values = {"vote": vote, "correction": correction, "at": now}
-        statement = _insert(connection, feedback).values(request_id=request_id, **values)
+        statement = insert(connection, feedback).values(request_id=request_id, **values)
         connection.execute(statement.on_conflict_do_update(index_elements=["request_id"], set_=values))
         passages: list[str] = json.loads(row.passage_ids)
         if before != vote:

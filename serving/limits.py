@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from serving.call import CALL, Call, request_id
+from serving.call import CALL, Call, current, request_id
 from serving.metrics import ServerMetrics
 from serving.refusals import busy, explain, failed, invalid, too_large, too_late
 from serving.request_log import RequestLog
@@ -28,14 +28,43 @@ DRAINED_BODY = 64 << 20
 """A refused body up to this size is read and dropped, so that its sender sees the answer; beyond, the line is cut."""
 
 
+SLOWEST = 20_000
+"""Bytes a second below which an upload is given up: 2 hours of speech at 32 kbit/s then take half an hour to arrive."""
+
+
 @dataclass(frozen=True)
 class Limits:
-    """What one replica takes on: requests in flight, seconds to answer, bytes of a body, inputs of one request."""
+    """What one replica takes on: requests in flight, seconds to answer, bytes of a body, inputs of one request.
+
+    Where inputs are recordings: ``upload`` bytes of a file, ``inline`` bytes of a body that carries one as text,
+    ``duration`` seconds of sound, ``uploads`` at once, and ``pace``, the seconds that a second of sound may take beside
+    the ``deadline``.
+    """
 
     in_flight: int = 256
     deadline: float = 10.0
     body: int = 1_000_000
     items: int = 128
+    upload: int = 2_000_000_000
+    inline: int = 35_000_000
+    duration: float = 14_400.0
+    uploads: int = 8
+    pace: float = 1.0
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How a route takes its body: at most ``limit`` bytes; ``streamed`` to the handler, or whole."""
+
+    limit: int
+    streamed: bool = False
+
+    @property
+    def mend(self) -> str:
+        """What to do about a larger one."""
+        return (
+            "send a shorter recording, or one that is compressed" if self.streamed else "send fewer or shorter inputs"
+        )
 
 
 def route_of(path: str) -> str:
@@ -46,15 +75,35 @@ def route_of(path: str) -> str:
         return "v1"
     if path.startswith("/v2/models/") and path.endswith("/infer"):
         return "v2"
-    return {"/openai/v1/embeddings": "embeddings", "/feedback": "feedback", "/metrics": "metrics"}.get(path, "other")
+    if path.startswith("/peers/"):
+        return "peers"
+    return _ROUTES.get(path, "other")
+
+
+_ROUTES = {
+    "/openai/v1/embeddings": "embeddings",
+    "/openai/v1/audio/transcriptions": "transcriptions",
+    "/feedback": "feedback",
+    "/metrics": "metrics",
+}
 
 
 class Gate:
     """ASGI application that guards another one; see the module."""
 
-    def __init__(self, app: App, limits: Limits, revision: str, metrics: ServerMetrics, log: RequestLog) -> None:
+    def __init__(
+        self,
+        app: App,
+        limits: Limits,
+        revision: str,
+        metrics: ServerMetrics,
+        log: RequestLog,
+        intake: Callable[[Scope], Intake] | None = None,
+    ) -> None:
+        """``intake`` tells of a request how its body is taken; by default whole, at most ``limits.body`` bytes."""
         self._app, self._limits, self._revision, self._metrics, self._log = app, limits, revision, metrics, log
-        self._reading_and_answering = 0
+        self._intake = intake or (lambda scope: Intake(limits.body))
+        self._reading_and_answering = self._uploads = 0
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,7 +131,7 @@ class Gate:
             self._finish(call, answer.code, time.perf_counter() - started)
 
     async def _guarded(self, scope: Scope, receive: Receive, answer: "_Answer", headers: dict[bytes, bytes]) -> None:
-        limits = self._limits
+        limits, intake, call = self._limits, self._intake(scope), current()
         length = headers.get(b"content-length", b"0")
         if not length.isdigit():
             raise invalid("the header Content-Length is not a number")
@@ -90,18 +139,27 @@ class Gate:
             answer.close = True
         if self._reading_and_answering >= limits.in_flight:
             raise busy(f"{limits.in_flight} requests are being answered, as many as fit")
-        if int(length) > limits.body:
-            raise too_large(limits.body)
+        if int(length) > intake.limit:
+            raise too_large(intake.limit, intake.mend)
+        large = intake.limit > limits.body and (int(length) > limits.body or b"content-length" not in headers)
+        if large and self._uploads >= limits.uploads:
+            raise busy(f"{limits.uploads} recordings are being worked on, as many as fit", 5)
         self._reading_and_answering += 1
+        self._uploads += large
         self._metrics.in_flight.inc()
         try:
-            async with asyncio.timeout(limits.deadline):
-                body = await _read(receive, limits.body, answer)
-                await self._app(scope, _replay(body, receive), answer.send)
+            call.allowed = limits.deadline
+            async with asyncio.timeout(limits.deadline) as call.clock:
+                arriving = _counted(receive, intake, limits.deadline, answer) if intake.limit > limits.body else receive
+                if not intake.streamed:
+                    arriving = _replay(await _read(arriving, intake.limit, answer), receive)
+                await self._app(scope, arriving, answer.send)
         except TimeoutError:
-            raise too_late(limits.deadline) from None
+            raise too_late(call.allowed) from None
         finally:
+            call.clock = None
             self._reading_and_answering -= 1
+            self._uploads -= large
             self._metrics.in_flight.dec()
 
     async def _refuse(self, error: Exception, answer: "_Answer", call: Call) -> None:
@@ -109,9 +167,12 @@ class Gate:
         if refused is None:
             call.notes["exception"] = "".join(traceback.format_exception(error))[-4000:]
             refused = failed(call.request_id)
-        if answer.code:  # the answer had begun: nothing more can be said on this line
-            return
         call.notes["error"] = str(refused)
+        if answer.code:  # the answer had begun: an error can only be said in its own terms, or by cutting the line
+            if call.last_words is not None:
+                body = call.last_words(str(refused), refused.status)
+                await answer.send({"type": "http.response.body", "body": body})
+            return
         body = error_body(str(refused), refused.status, call, self._revision)
         headers = [(key.encode(), value.encode()) for key, value in refused.headers.items()]
         await send_json(answer.send, refused.status, body, headers)
@@ -141,10 +202,13 @@ class _Answer:
         await self._send(message)
 
 
+_OPENAI = ("embeddings", "transcriptions")
+
+
 def error_body(sentence: str, status: int, call: Call, revision: str) -> dict[str, Any]:
     """The body of every refusal; OpenAI's clients expect their own shape under ``error``."""
     kind = "invalid_request_error" if status < 500 else "server_error"
-    error: Any = {"message": sentence, "type": kind, "code": status} if call.route == "embeddings" else sentence
+    error: Any = {"message": sentence, "type": kind, "code": status} if call.route in _OPENAI else sentence
     return {"error": error, "request_id": call.request_id, "revision": revision}
 
 
@@ -175,6 +239,24 @@ async def _read(receive: Receive, limit: int, answer: _Answer) -> bytes:
     if size > limit:
         raise too_large(limit)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _counted(receive: Receive, intake: Intake, deadline: float, answer: _Answer) -> Receive:
+    """The body as it comes, as much as is taken in; whoever sends steadily gets the time that sending takes."""
+    size, started, call = 0, asyncio.get_running_loop().time(), current()
+
+    async def counted() -> Message:
+        nonlocal size
+        message = await receive()
+        if chunk := message.get("body"):
+            size += len(chunk)
+            if size > intake.limit:
+                answer.close = answer.close or size > DRAINED_BODY
+                raise too_large(intake.limit, intake.mend)
+            call.allow(deadline + size / SLOWEST, started)
+        return message
+
+    return counted
 
 
 def _replay(body: bytes, receive: Receive) -> Receive:

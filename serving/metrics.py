@@ -5,6 +5,7 @@ from prometheus_client.exposition import generate_latest
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+PACES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class ServerMetrics:
@@ -30,6 +31,12 @@ class ServerMetrics:
         generated = self._make(
             Counter, "sluice_generated", "Answers by the generator, by outcome", ["outcome", "revision"]
         )
+        heard = self._make(Counter, "sluice_audio_seconds", "Seconds of recordings heard", label)
+        windows = self._make(Counter, "sluice_windows", "Windows of recordings heard", label)
+        paces = self._make(
+            Histogram, "sluice_real_time_factor", "Seconds of work a second of sound, waiting too", label, buckets=PACES
+        )
+        self._heard, self._windows, self._paces = (m.labels(revision) for m in (heard, windows, paces))
         self.in_flight, self._queue, self._sizes = (m.labels(revision) for m in (in_flight, queue, sizes))
         self._model, self.tokens, self.abstained = (m.labels(revision) for m in (model, tokens, abstained))
         self._generated = generated
@@ -59,6 +66,16 @@ class ServerMetrics:
         """See `serving.batching.Watcher`."""
         self._sizes.observe(size)
         self._model.observe(seconds)
+
+    def heard(self, seconds: float, windows: int) -> None:
+        """``seconds`` of a recording were heard, in ``windows``."""
+        self._heard.inc(seconds)
+        self._windows.inc(windows)
+
+    def pace(self, seconds: float, took: float) -> None:
+        """A whole recording of ``seconds`` was answered after ``took`` seconds."""
+        if seconds > 0:
+            self._paces.observe(took / seconds)
 
     def generated(self, outcome: str) -> None:
         """The generator's outcome: written, failed, or refused (its citations did not hold)."""

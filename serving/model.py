@@ -4,7 +4,8 @@ Nothing here knows a task: instances and results are dicts whose fields the bund
 """
 
 import asyncio
-from collections.abc import Sequence
+import operator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import kserve
@@ -14,11 +15,13 @@ from kserve import InferOutput, InferRequest, InferResponse
 
 from serving.batching import Batcher, Work
 from serving.call import Call, current
+from serving.errors import SluiceError
 from serving.feedback import FeedbackStore
 from serving.generate import Writer
 from serving.metrics import ServerMetrics
 from serving.options import Options
-from serving.refusals import Refused, invalid, not_ready, unknown
+from serving.recordings import KIND, Hearing, listens
+from serving.refusals import Refused, explain, invalid, not_ready, unknown
 from serving.task import Predictor
 from serving.tensors import describe, instances_of, outputs_of
 
@@ -32,14 +35,19 @@ class ServedModel(kserve.Model):
         self._metrics, self._feedback = metrics, feedback
         self._predictor: Predictor | None = None
         self._batcher: Batcher | None = None
+        self._hearing: Hearing | None = None
         self._writer = Writer.from_environment(metrics)
         self.draining = False
 
     def serve(self, predictor: Predictor) -> None:
         """Start to answer with ``predictor``, which is warm already. To be called on the event loop."""
         works: dict[str, Work] = {"predict": predictor.predict, "embed": lambda texts: _embed(predictor, texts)}
+        if listens(predictor):
+            works[KIND] = predictor.transcribe
         self._predictor = predictor
         self._batcher = Batcher(works, self._options.max_batch, self._options.max_queue, self._metrics)
+        if listens(predictor):
+            self._hearing = Hearing(predictor, self._batcher, self._limits, self._metrics)
         self.ready = True
 
     def load(self) -> bool:
@@ -53,27 +61,68 @@ class ServedModel(kserve.Model):
         """Finish what waits, then close the predictor."""
         if self._batcher is not None:
             await self._batcher.close()
+        if self._hearing is not None:
+            self._hearing.close()
         await self._writer.close()
         if self._predictor is not None:
             self._predictor.close()
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """Input tensors, from the bundle's input schema."""
-        return describe(self._loaded().bundle.inputs)
+        return describe(self.inputs)
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """Output tensors, from the bundle's output schema, and the two that name revision and request."""
         extra = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in ("revision", "request_id")]
         return describe(self._loaded().bundle.outputs) + extra
 
+    @property
+    def listens(self) -> bool:
+        """Whether the instances are recordings."""
+        return self._hearing is not None
+
+    @property
+    def task(self) -> str:
+        """The bundle's task. Errors: 503 while loading."""
+        return self._loaded().bundle.task
+
+    @property
+    def inputs(self) -> dict[str, Any]:
+        """The bundle's schema of one instance. Errors: 503 while loading."""
+        return self._loaded().bundle.inputs
+
     async def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
-        """Answer a v1 body (bytes or dict) or a v2 `InferRequest`. Errors: `serving.refusals.Refused`."""
+        """Answer a v1 body (bytes or dict) or a v2 `InferRequest`. Errors: `serving.refusals.Refused`.
+
+        A v1 body of ``predictions`` instead of ``instances`` is another model's answer, as an InferenceGraph hands it
+        on: the fields that this task knows are its instances, and each result is joined with what it came from.
+        """
         call = current()
         if isinstance(payload, InferRequest):
-            results = await self._answer(instances_of(payload, self._loaded().bundle.inputs), call)
+            results = await self._answer(instances_of(payload, self.inputs), call)
             return self._v2(results, payload, call)
-        results = await self._answer(_v1_instances(payload), call)
+        payloads, previous = _v1_instances(payload, self.inputs.get("properties", {}))
+        results = await self._answer(payloads, call)
+        if previous:
+            join = getattr(self._predictor, "join", operator.or_)
+            results = [join(before, result) for before, result in zip(previous, results, strict=True)]
         return {"predictions": results, "revision": self.revision, "request_id": call.request_id}
+
+    async def recording(self, payload: dict[str, Any]) -> dict[str, Any]:
+        """One recording's parsed instance, for `parts` and `finish`. Errors: 400, 404 where the task takes none."""
+        if self._hearing is None:
+            raise unknown(f"model {self.name!r} takes no recordings")
+        return await asyncio.to_thread(self._parse, payload, "")
+
+    def parts(self, instance: dict[str, Any]) -> AsyncIterator[tuple[list[dict[str, Any]], float]]:
+        """See `serving.recordings.Hearing.parts`."""
+        assert self._hearing is not None
+        return self._hearing.parts(instance)
+
+    def finish(self, instance: dict[str, Any], segments: list[dict[str, Any]], name: str) -> dict[str, Any]:
+        """The signed result of all of a recording's segments, remembered for feedback under its ``name``."""
+        assert self._hearing is not None
+        return self._signed([instance], [self._hearing.assemble(instance, segments)], [name], current())[0]
 
     async def embed(self, texts: list[str]) -> tuple[list[np.ndarray], int]:
         """Vectors (float32 [dim] each) and the tokens read. Errors: 404 where the task has no encoder."""
@@ -90,41 +139,57 @@ class ServedModel(kserve.Model):
             raise invalid("'instances' is empty; send at least one")
         if len(payloads) > self._limits.items:
             raise invalid(f"{len(payloads)} instances; at most {self._limits.items} a request")
-        instances = [self._parse(payload, at, len(payloads)) for at, payload in enumerate(payloads)]
-        found = await self._queue().submit("predict", instances)
-        # One id names one answer, so that feedback finds it: a request of several answers numbers them.
-        ids = [call.request_id] if len(found) == 1 else [f"{call.request_id}-{at}" for at in range(len(found))]
+        known = self.inputs.get("properties", {})
+        names = [_name_of(payload) for payload in payloads]
+        payloads = [_without(payload, _SIGNATURE - set(known)) for payload in payloads]
+        places = [f"instance {at}: " if len(payloads) > 1 else "" for at in range(len(payloads))]
+        if self._hearing is None:
+            instances = [self._parse(payload, where) for payload, where in zip(payloads, places, strict=True)]
+            found = await self._queue().submit("predict", instances)
+        else:
+            instances = [await asyncio.to_thread(self._parse, *pair) for pair in zip(payloads, places, strict=True)]
+            found = [await self._hearing.all(instance) for instance in instances]
         if self._writer.on:
             found = await asyncio.gather(*map(self._writer.write, instances, found))
-        results = [{**r, "revision": self.revision, "request_id": i} for r, i in zip(found, ids, strict=True)]
-        self._record(instances, results, call)
-        return results
+        return self._signed(instances, found, names, call)
 
-    def _parse(self, payload: Any, at: int, total: int) -> dict[str, Any]:
-        where = f"instance {at}: " if total > 1 else ""
+    def _parse(self, payload: Any, where: str) -> dict[str, Any]:
         if not isinstance(payload, dict):
-            raise invalid(
-                f"{where}expected an object with {', '.join(self._loaded().bundle.inputs.get('properties', {}))}"
-            )
+            raise invalid(f"{where}expected an object with {', '.join(self.inputs.get('properties', {}))}")
         try:
             return self._loaded().parse(payload)
         except Refused:
             raise
-        except Exception as error:
-            raise _of_parse(error, where) from error
+        except SluiceError as error:
+            refused = explain(error)
+            assert refused is not None
+            raise Refused(refused.status, f"{where}{error}") from error
 
-    def _record(self, instances: list[dict[str, Any]], results: list[dict[str, Any]], call: Call) -> None:
-        """Note in figures, log and feedback store what was answered, so far as the results say it."""
+    def _signed(
+        self, instances: list[dict[str, Any]], found: list[dict[str, Any]], names: list[str], call: Call
+    ) -> list[dict[str, Any]]:
+        """Results with revision, request id and (where it was given) name; noted in figures, log and feedback store."""
+        # One id names one answer, so that feedback finds it: a request of several answers numbers them.
+        ids = [call.request_id] if len(found) == 1 else [f"{call.request_id}-{at}" for at in range(len(found))]
+        results = []
+        for result, id_, name in zip(found, ids, names, strict=True):
+            results.append({**result, "revision": self.revision, "request_id": id_} | ({"name": name} if name else {}))
         abstained = sum(result.get("abstained") is True for result in results)
         if abstained:
             self._metrics.abstained.inc(abstained)
             call.notes["abstained"] = abstained
         for instance, result in zip(instances, results, strict=True):
-            ids = [source["passage_id"] for source in result.get("sources", ())]
-            if not ids:
-                continue
+            self._remember(instance, result, call)
+        return results
+
+    def _remember(self, instance: dict[str, Any], result: dict[str, Any], call: Call) -> None:
+        """Tell the feedback store what was answered: the passages of a cited answer, else the answer itself."""
+        ids = [source["passage_id"] for source in result.get("sources", ())]
+        if ids:
             call.notes.setdefault("sources", []).append(ids)
             self._feedback.served(result["request_id"], self.revision, instance.get("question", ""), ids)
+        elif "sources" not in result:
+            self._feedback.answered(result["request_id"], self.revision, self.task, result.get("name", ""), result)
 
     def _v2(self, results: list[dict[str, Any]], request: InferRequest, call: Call) -> InferResponse:
         known = outputs_of(results)
@@ -161,21 +226,38 @@ def _embed(predictor: Predictor, texts: list[str]) -> list[tuple[np.ndarray, int
     return list(zip(predictor.embed(texts), predictor.count_tokens(texts).tolist(), strict=True))
 
 
-def _of_parse(error: Exception, where: str) -> Exception:
-    from serving.errors import SluiceError
-
-    return invalid(f"{where}{error}") if isinstance(error, SluiceError) else error
+_SIGNATURE = {"revision", "request_id", "name"}
+"""Fields that the server adds to results, and takes off again where a result comes back as an instance."""
 
 
-def _v1_instances(payload: Any) -> list[Any]:
-    """The instances of a v1 body; raw bytes arrive when a client forgot its content type."""
+def _name_of(payload: Any) -> str:
+    name = payload.get("name") if isinstance(payload, dict) else ""
+    return name[:200] if isinstance(name, str) else ""
+
+
+def _without(payload: Any, names: set[str]) -> Any:
+    if not isinstance(payload, dict) or names.isdisjoint(payload):
+        return payload
+    return {name: value for name, value in payload.items() if name not in names}
+
+
+def _v1_instances(payload: Any, known: dict[str, Any]) -> tuple[list[Any], list[dict[str, Any]]]:
+    """The instances of a v1 body, and the results that they came from, if any.
+
+    Raw bytes arrive when a client forgot its content type.
+    """
     if isinstance(payload, bytes):
         try:
             payload = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             raise invalid(f"the body is not JSON: {error}") from None
-    if not isinstance(payload, dict) or "instances" not in payload:
+    if not isinstance(payload, dict) or not {"instances", "predictions"} & set(payload):
         raise invalid("the body must be a JSON object with 'instances', a list")
-    if not isinstance(payload["instances"], list):
-        raise invalid("'instances' must be a list")
-    return payload["instances"]
+    key = "instances" if "instances" in payload else "predictions"
+    if not isinstance(payload[key], list):
+        raise invalid(f"{key!r} must be a list")
+    if key == "instances":
+        return payload[key], []
+    previous = [entry if isinstance(entry, dict) else {} for entry in payload[key]]
+    known = known | {"name": {}}
+    return [{name: value for name, value in entry.items() if name in known} for entry in previous], previous

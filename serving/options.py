@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from serving.errors import SluiceError
 from serving.limits import Limits
@@ -30,6 +31,7 @@ class Options:
     drain: float = 0.5
     grace: int = 30
     revision: str = "local"
+    peers: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
 
     @classmethod
@@ -40,12 +42,13 @@ class Options:
             **{name: getattr(flags, name) for name in _OWN},
             variant=flags.variant or None,
             revision=os.environ.get("K_REVISION") or "local",
-            limits=Limits(flags.max_in_flight, flags.deadline, flags.max_body, flags.max_items),
+            peers=tuple(name for name in flags.peers.split(",") if name),
+            limits=Limits(**{name: getattr(flags, flag) for name, flag in _LIMITS.items()}),
         )
         for name in ("threads", "max_batch", "max_queue", "grace"):
             _positive(name, getattr(chosen, name))
         for name, value in vars(chosen.limits).items():
-            _positive({"in_flight": "max_in_flight", "body": "max_body", "items": "max_items"}.get(name, name), value)
+            _positive(_LIMITS[name], value)
         for name in ("http_port", "grpc_port"):
             if not 0 <= getattr(chosen, name) <= 65535:
                 raise SluiceError(f"{_flag(name)} {getattr(chosen, name)}: a port is a number from 0 to 65535")
@@ -55,6 +58,12 @@ class Options:
 _OWN = (
     "model_name", "model_dir", "host", "http_port", "grpc_port", "threads", "max_batch", "max_queue", "drain", "grace",
 )  # fmt: skip
+_LIMITS = {
+    "in_flight": "max_in_flight", "deadline": "deadline", "body": "max_body", "items": "max_items",
+    "upload": "max_upload", "inline": "max_inline", "duration": "max_duration", "uploads": "max_uploads",
+    "pace": "pace",
+}  # fmt: skip
+"""The fields of `Limits` and their flags."""
 
 
 def _flag(name: str) -> str:
@@ -86,6 +95,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-items", type=int, default=128, help="inputs in one request (default %(default)s)")
     add("--max-body", type=int, default=1_000_000, help="bytes of a body; beyond, 413 (default %(default)s)")
     add("--deadline", type=float, default=10.0, help="seconds to answer; beyond, 504 (default %(default)s)")
+    _add_recordings(add)
+    peers = "services that the page may ask through this server, such as a,b, at SLUICE_PEERS, a URL with {name} in it"
+    add("--peers", default=os.environ.get("SLUICE_PEER_NAMES", ""), help=f"{peers} (default: none)")
     add("--drain", type=float, default=0.5, help="seconds between not ready and not listening (default %(default)s)")
     add("--grace", type=int, default=30, help="seconds for requests in flight at the end (default %(default)s)")
     return parser
+
+
+def _add_recordings(add: Any) -> None:
+    add("--max-upload", type=int, default=2_000_000_000, help="bytes of a recording's file (default %(default)s)")
+    add("--max-inline", type=int, default=35_000_000, help="bytes of JSON that holds recordings (default %(default)s)")
+    add("--max-duration", type=float, default=14_400, help="seconds of a recording; beyond, 413 (default %(default)s)")
+    add("--max-uploads", type=int, default=8, help="large bodies at once; beyond, 429 (default %(default)s)")
+    add("--pace", type=float, default=1.0, help="seconds that a second of sound may take, beside --deadline "
+        "(default %(default)s)")  # fmt: skip

@@ -26,9 +26,9 @@ def unknown(sentence: str) -> Refused:
     return Refused(404, sentence)
 
 
-def too_large(limit: int) -> Refused:
-    """413: the body is over ``limit`` bytes."""
-    return Refused(413, f"the request body is larger than {limit} bytes; send fewer or shorter inputs")
+def too_large(limit: int, mend: str = "send fewer or shorter inputs") -> Refused:
+    """413: the body is over ``limit`` bytes; ``mend`` says what to do instead."""
+    return Refused(413, f"the request body is larger than {limit} bytes; {mend}")
 
 
 def busy(what: str, retry_after: int = 1) -> Refused:
@@ -56,7 +56,7 @@ def explain(error: BaseException) -> Refused | None:
     if isinstance(error, Refused):
         return error
     if isinstance(error, SluiceError):
-        return invalid(str(error))
+        return Refused(int(getattr(error, "status", 400)), str(error))
     name, text = type(error).__name__, str(getattr(error, "reason", "") or error)
     # KServe's and FastAPI's exceptions by name: this module is imported before either of them is.
     if name in ("InvalidInput", "InferenceError", "UnsupportedProtocol"):

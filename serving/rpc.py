@@ -14,7 +14,7 @@ from serving.call import CALL, Call, request_id
 from serving.errors import SluiceError
 from serving.limits import Limits
 from serving.metrics import ServerMetrics
-from serving.refusals import explain, failed, too_late
+from serving.refusals import explain, failed, too_large, too_late
 from serving.request_log import RequestLog
 
 CODES = {
@@ -22,6 +22,7 @@ CODES = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     404: grpc.StatusCode.NOT_FOUND,
     413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    415: grpc.StatusCode.INVALID_ARGUMENT,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
     503: grpc.StatusCode.UNAVAILABLE,
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
@@ -31,8 +32,8 @@ CODES = {
 class _Guard(grpc.aio.ServerInterceptor):
     """Around every method: an id and the revision in the trailing metadata, a deadline, and errors as statuses."""
 
-    def __init__(self, limits: Limits, revision: str, metrics: ServerMetrics, log: RequestLog) -> None:
-        self._limits, self._revision, self._metrics, self._log = limits, revision, metrics, log
+    def __init__(self, routes: Routes, limits: Limits, revision: str, metrics: ServerMetrics, log: RequestLog) -> None:
+        self._routes, self._limits, self._revision, self._metrics, self._log = routes, limits, revision, metrics, log
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         """See `grpc.aio.ServerInterceptor`."""
@@ -55,12 +56,16 @@ class _Guard(grpc.aio.ServerInterceptor):
         signed = (("x-request-id", call.request_id), ("x-sluice-revision", self._revision))
         token = CALL.set(call)
         try:
-            async with asyncio.timeout(self._limits.deadline):
+            intake = self._routes.intake({"path": "/v2/models/"})
+            if request.ByteSize() > intake.limit:
+                raise too_large(intake.limit)
+            call.allowed = self._limits.deadline
+            async with asyncio.timeout(self._limits.deadline) as call.clock:
                 answer = await method(request, context)
             context.set_trailing_metadata(signed)  # not earlier: KServe reads it back, in another shape
             return answer
         except Exception as error:
-            refused = too_late(self._limits.deadline) if isinstance(error, TimeoutError) else explain(error)
+            refused = too_late(call.allowed) if isinstance(error, TimeoutError) else explain(error)
             if refused is None:
                 call.notes["exception"] = "".join(traceback.format_exception(error))[-4000:]
                 refused = failed(call.request_id)
@@ -81,8 +86,8 @@ async def start_grpc(
 ) -> Any:
     """Start a `grpc.aio.Server` on ``address`` (host:port). Errors: `SluiceError` if it is taken."""
     server = grpc.aio.server(
-        interceptors=[_Guard(limits, revision, metrics, log)],
-        options=[("grpc.max_receive_message_length", limits.body), ("grpc.so_reuseport", 0)],
+        interceptors=[_Guard(routes, limits, revision, metrics, log)],
+        options=[("grpc.max_receive_message_length", max(limits.body, limits.inline)), ("grpc.so_reuseport", 0)],
         maximum_concurrent_rpcs=limits.in_flight,
     )
     add_GRPCInferenceServiceServicer_to_server(InferenceServicer(routes.plane, routes.extension), server)

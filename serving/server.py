@@ -42,6 +42,7 @@ class Server:
         from serving.limits import Gate
         from serving.metrics import ServerMetrics
         from serving.model import ServedModel
+        from serving.peers import Peers
         from serving.request_log import RequestLog
 
         logging.getLogger("kserve").setLevel(logging.WARNING)
@@ -50,8 +51,10 @@ class Server:
         self._metrics = ServerMetrics(options.revision)
         self._feedback = FeedbackStore()
         self.model = ServedModel(options, self._metrics, self._feedback)
-        self._routes = Routes(self.model, self._metrics, self._feedback, options.limits)
-        self._gate = Gate(self._routes, options.limits, options.revision, self._metrics, self._log)
+        self._peers = Peers(options.peers, 6 * options.limits.deadline)
+        self._routes = Routes(self.model, self._metrics, self._feedback, options.limits, self._peers)
+        intake = self._routes.intake
+        self._gate = Gate(self._routes, options.limits, options.revision, self._metrics, self._log, intake)
         self._stopping = asyncio.Event()
         self._rpc: Any = None
 
@@ -105,6 +108,7 @@ class Server:
         if self._rpc is not None:
             await self._rpc.stop(grace=self.options.grace)
         await self.model.close()
+        await self._peers.close()
         self._feedback.close()
         self._log.close()
 

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from serving.errors import SluiceError
-from serving.feedback import FeedbackStore, daily_counts, labelled
+from serving.feedback import FeedbackStore, corrections, daily_counts, labelled
 
 
 @pytest.fixture
@@ -55,6 +55,26 @@ def test_bad_feedback_is_refused_with_a_sentence(store, request_id, vote, correc
     store.served("r1", "rev", "why?", ["a"])
     with pytest.raises(SluiceError, match=complaint):
         store.feedback(request_id, vote, correction)
+
+
+def test_a_correction_of_a_transcripts_part_becomes_a_row_with_the_lecture_and_its_times(store, url):
+    segments = [{"start": 0.0, "end": 2.5, "text": "Hello their."}, {"start": 2.5, "end": 4.0, "text": "Bye."}]
+    store.answered(
+        "t1", "lectures-00001", "transcription", "rivers", {"text": "Hello their. Bye.", "segments": segments}
+    )
+    store.answered("t2", "lectures-00001", "highlights", "rivers", {"bullets": segments[:1], "segments": segments})
+    store.feedback("t1", "down", "Hello.", 0.0, 2.5)
+    store.feedback("t1", "down", "Hello there.", 0.0, 2.5)
+    store.feedback("t1", "up")
+    store.feedback("t2", "up")
+    first, whole = corrections("transcription", url).to_dict("records")
+    assert (first["name"], first["start"], first["end"]) == ("rivers", 0.0, 2.5)
+    assert (first["answer"], first["correction"]) == ("Hello their.", "Hello there.")
+    assert (whole["answer"], whole["vote"]) == ("Hello their.\nBye.", "up")
+    assert whole["start"] != whole["start"]
+    assert corrections("highlights", url)["answer"].tolist() == ["Hello their."]
+    assert labelled(url).empty
+    assert corrections("other", url).empty
 
 
 def test_an_address_that_cannot_be_meant_is_refused_at_once():

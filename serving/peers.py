@@ -1,0 +1,64 @@
+"""Sibling services under the page's own origin: a browser may ask the retriever through the transcriber's address.
+
+No open proxy: only services that ``--peers`` names, only the routes below, bodies under the server's own limit.
+"""
+
+import os
+from typing import Any
+
+from serving.call import current
+from serving.errors import SluiceError
+from serving.limits import Send
+from serving.refusals import Refused, not_ready, unknown
+
+ROUTES = {
+    ("POST", "predict"): "/v1/models/{name}:predict",
+    ("POST", "embeddings"): "/openai/v1/embeddings",
+    ("POST", "feedback"): "/feedback",
+    ("GET", "capabilities"): "/capabilities",
+}
+PREFIX = "/peers/"
+
+
+class Peers:
+    """Passes requests on to the services ``names`` at the URL ``template`` (with ``{name}``; default SLUICE_PEERS)."""
+
+    def __init__(self, names: tuple[str, ...], seconds: float, template: str | None = None) -> None:
+        template = os.environ.get("SLUICE_PEERS", "") if template is None else template
+        if template and "{name}" not in template:
+            raise SluiceError(f"SLUICE_PEERS={template!r}: expected a URL with {{name}} in it")
+        self.names = names if template else ()
+        self._template, self._seconds = template.rstrip("/"), seconds
+        self._client: Any = None
+
+    async def answer(self, method: str, path: str, body: bytes, send: Send) -> None:
+        """Answer ``/peers/<name>/<route>``. Errors: 404 for any other name or route, 503 where the peer is away."""
+        name, _, route = path.removeprefix(PREFIX).partition("/")
+        if name not in self.names:
+            raise unknown(f"no peer {name[:60]!r}; there are {', '.join(self.names) or 'none'}")
+        if (method, route) not in ROUTES:
+            raise unknown(f"no such route of a peer; there are {', '.join(f'{m} {r}' for m, r in ROUTES)}")
+        answer = await self._ask(name, method, ROUTES[method, route].format(name=name), body)
+        kept = ("content-type", "x-sluice-revision", "retry-after")
+        headers = [(key.encode(), value.encode()) for key, value in answer.headers.items() if key.lower() in kept]
+        await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.content})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _ask(self, name: str, method: str, path: str, body: bytes) -> Any:
+        import httpx
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=self._seconds, trust_env=False, follow_redirects=False)
+        headers = {"x-request-id": current().request_id} | ({"content-type": "application/json"} if body else {})
+        try:
+            url = self._template.format(name=name) + path
+            return await self._client.request(method, url, content=body or None, headers=headers)
+        except httpx.TimeoutException:
+            raise Refused(504, f"peer {name!r} did not answer in {self._seconds:g} s") from None
+        except httpx.HTTPError:
+            raise not_ready(f"peer {name!r} does not answer; it may not be deployed yet") from None

@@ -1,0 +1,228 @@
+"""OpenAI's route for recordings: the form that its clients send, and the answers that they expect, whole or as events.
+
+https://platform.openai.com/docs/api-reference/audio/createTranscription and its streaming events. Beyond OpenAI:
+``stream`` with ``verbose_json`` also sends each segment with its times as it is found.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from serving.call import current
+from serving.limits import Limits, Receive, Scope, Send, send_json
+from serving.model import ServedModel
+from serving.refusals import Refused, invalid, unknown
+from serving.uploads import Upload, taken
+
+ROUTE = "/openai/v1/audio/transcriptions"
+FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
+BEAT_SECONDS = 10.0
+"""An event stream that has nothing to say says so this often, so that no proxy takes it for dead."""
+PATIENCE_SECONDS = 3.0
+"""A stream begins with the first segment, so that bad media still gets a status of its own, but not later than this."""
+_OWN = {"file", "model", "response_format", "stream", "timestamp_granularities[]", "timestamp_granularities"}
+_OWN |= {"temperature", "include[]", "chunking_strategy"}
+
+
+async def transcribe(model: ServedModel, limits: Limits, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer one request. Errors: 400, 404, 413, 415 with a sentence."""
+    async with taken(scope, receive, limits.body) as upload:
+        if not upload.form:
+            raise invalid("the body must be a form (multipart/form-data) with the recording in the field 'file'")
+        kind = _format_of(upload)
+        if upload.first("model", model.name) != model.name:
+            raise unknown(f"no model {upload.first('model')[:100]!r}; this server serves {model.name!r}")
+        payload = payload_of(upload, model.inputs, _OWN)
+        grains = upload.fields.get("timestamp_granularities[]", []) + upload.fields.get("timestamp_granularities", [])
+        words = "word" in grains
+        if "word_timestamps" in model.inputs.get("properties", {}):
+            payload["word_timestamps"] = words
+        instance = await model.recording(payload)
+        current().notes["name"] = upload.stem
+        work = _stream if upload.first("stream").lower() in ("true", "1") else _whole
+        await unless_gone(receive, work(_Job(model, instance, upload.stem, kind, words), send))
+
+
+def payload_of(upload: Upload, schema: dict[str, Any], own: set[str] = frozenset({"file"})) -> dict[str, Any]:  # type: ignore[assignment]
+    """An instance of a form: its file as ``audio``, and the text fields that the schema names, in the schema's types.
+
+    Fields in ``own`` are the route's business. Errors: 400 for any other, or a value of the wrong type.
+    """
+    known = schema.get("properties", {})
+    payload: dict[str, Any] = {"audio": upload.path}
+    for key, values in upload.fields.items():
+        name = key.removesuffix("[]")
+        if name in known and name != "audio":
+            payload[name] = _typed(name, values, str(known[name].get("type", "string")))
+        elif key not in own and name != "name":
+            raise invalid(f"unknown field {key[:60]!r}; known are file, {', '.join(n for n in known if n != 'audio')}")
+    return payload
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Any]) -> Any:
+    """The result of ``work``, which is cancelled when the client hangs up; its body must have been read."""
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    tasks = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if not tasks[0].done():
+            raise Refused(499, "the client went away before its answer was ready")
+        return tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class _Job:
+    """One recording to be answered."""
+
+    def __init__(self, model: ServedModel, instance: dict[str, Any], name: str, kind: str, words: bool) -> None:
+        self.instance, self.kind, self.words = instance, kind, words
+        self._model, self._name = model, name
+        self.segments: list[dict[str, Any]] = []
+
+    async def parts(self) -> AsyncIterator[tuple[list[dict[str, Any]], float]]:
+        """Segments as they are found, with the seconds heard so far."""
+        async with aclosing(self._model.parts(self.instance)) as parts:  # type: ignore[type-var]
+            async for segments, heard in parts:
+                self.segments += segments
+                yield segments, heard
+
+    def result(self) -> dict[str, Any]:
+        """The answer to all of it, signed."""
+        return self._model.finish(self.instance, self.segments, self._name)
+
+
+async def _whole(job: _Job, send: Send) -> None:
+    async for _ in job.parts():
+        pass
+    result = job.result()
+    if job.kind in ("json", "verbose_json"):
+        await send_json(send, 200, _json(result, job.kind, job.words))
+        return
+    from serving.transcription.formats import write
+
+    text = write(result, job.kind)
+    kinds = {"vtt": "text/vtt", "srt": "application/x-subrip"}
+    headers = [(b"content-type", f"{kinds.get(job.kind, 'text/plain')}; charset=utf-8".encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})
+
+
+async def _stream(job: _Job, send: Send) -> None:
+    begun = False
+
+    async def begin() -> None:
+        nonlocal begun
+        if not begun:
+            begun = True
+            headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"cache-control", b"no-cache"),
+                       (b"x-accel-buffering", b"no")]  # fmt: skip
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            current().last_words = _failed
+
+    said = False
+    async with aclosing(_beating(job.parts(), PATIENCE_SECONDS, BEAT_SECONDS)) as parts:
+        async for part in parts:
+            await begin()
+            body = b": still listening\n\n"
+            if part is not None:
+                segments, heard = part
+                body = b"".join(map(_event, _events(segments, heard, job, said)))
+                said = said or any(segment["text"].strip() for segment in segments)
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    await begin()
+    result = job.result()
+    done = {"type": "transcript.text.done", **_json(result, job.kind, job.words)}
+    await send({"type": "http.response.body", "body": _event(done)})
+
+
+def _events(segments: list[dict[str, Any]], heard: float, job: _Job, said: bool) -> list[dict[str, Any]]:
+    events: list[dict[str, Any]] = []
+    for at, segment in enumerate(segments, len(job.segments) - len(segments)):
+        text = segment["text"].strip()
+        if not text:
+            continue
+        events.append({"type": "transcript.text.delta", "delta": f" {text}" if said else text})
+        said = True
+        if job.kind == "verbose_json":
+            times = {name: segment[name] for name in ("start", "end", "confidence") if name in segment}
+            words = {"words": segment["words"]} if job.words and "words" in segment else {}
+            kind = "transcript.text.segment"
+            events.append({"type": kind, "id": f"seg_{at}", "text": text, "heard": heard, **times, **words})
+    return events
+
+
+async def _beating(parts: AsyncIterator[Any], patience: float, beat: float) -> AsyncIterator[Any]:
+    """What ``parts`` yields, and ``None`` whenever it has said nothing for ``beat`` seconds (first: ``patience``)."""
+    step: asyncio.Task[Any] | None = None
+    try:
+        while True:
+            step = asyncio.ensure_future(_next(parts))
+            while not (await asyncio.wait({step}, timeout=patience))[0]:
+                patience = beat
+                yield None
+            patience = beat
+            part = step.result()
+            if part is None:
+                return
+            yield part
+    finally:
+        if step is not None:
+            step.cancel()
+            await asyncio.gather(step, return_exceptions=True)
+        await parts.aclose()  # type: ignore[attr-defined]
+
+
+async def _next(parts: AsyncIterator[Any]) -> Any:
+    return await anext(parts, None)
+
+
+def _event(data: dict[str, Any]) -> bytes:
+    return b"data: " + orjson.dumps(data, option=orjson.OPT_SERIALIZE_NUMPY) + b"\n\n"
+
+
+def _failed(sentence: str, status: int) -> bytes:
+    kind = "invalid_request_error" if status < 500 else "server_error"
+    return _event({"error": {"message": sentence, "type": kind, "code": status}})
+
+
+def _json(result: dict[str, Any], kind: str, words: bool) -> dict[str, Any]:
+    signed = {name: result[name] for name in ("request_id", "revision", "name") if name in result}
+    usage = {"type": "duration", "seconds": round(result.get("duration", 0.0), 2)}
+    if kind == "json":
+        return {"text": result["text"], "usage": usage} | signed
+    from serving.transcription.formats import verbose
+
+    return verbose(result, words) | {"usage": usage} | signed
+
+
+def _format_of(upload: Upload) -> str:
+    kind = upload.first("response_format", "json")
+    if kind not in FORMATS:
+        raise invalid(f"'response_format' is {kind[:40]!r}; expected one of {', '.join(FORMATS)}")
+    return kind
+
+
+def _typed(name: str, values: list[str], kind: str) -> Any:
+    if kind == "array":
+        return values
+    readers: dict[str, Callable[[str], Any]] = {"number": float, "integer": int, "boolean": _boolean}
+    try:
+        return readers.get(kind, str)(values[-1])
+    except ValueError:
+        raise invalid(f"{name!r} is {values[-1][:40]!r}; expected a value of type {kind}") from None
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in ("true", "false", "1", "0"):
+        raise ValueError(text)
+    return text.lower() in ("true", "1")

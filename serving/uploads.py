@@ -1,0 +1,212 @@
+"""Recordings as clients send them: forms and plain bytes, streamed to a file, never whole in memory.
+
+A form is multipart/form-data (RFC 7578) with one part ``file`` and small text fields, as OpenAI's client and browsers
+send it. Where no Content-Type says so (KServe's graph router drops it), the first bytes do.
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from email.message import Message as Header
+from pathlib import Path
+from typing import Any
+
+from serving.limits import Receive, Scope
+from serving.refusals import invalid, too_large
+
+FIELDS = 65_536
+"""Bytes of all text fields of a form together."""
+_WRITE = 1 << 20
+_ENOUGH = 76
+"""Bytes that tell a form from anything else: two dashes, a boundary of at most 70, a line's end."""
+
+
+@dataclass
+class Upload:
+    """A recording in a file of our own, or a JSON body that may hold some; gone when its request ends.
+
+    ``fields``: the form's text fields, each with its values in order. ``name``: the file's name at its sender.
+    """
+
+    path: Path
+    name: str = ""
+    fields: dict[str, list[str]] = field(default_factory=dict)
+    json: bytes | None = None
+    form: bool = False
+
+    @property
+    def stem(self) -> str:
+        """The file's name without folders and ending: what a lecture is called."""
+        return Path(self.name.replace("\\", "/")).stem[:200]
+
+    def first(self, name: str, default: str = "") -> str:
+        """The first value of a field."""
+        return self.fields.get(name, [default])[0]
+
+
+@asynccontextmanager
+async def taken(scope: Scope, receive: Receive, inline: int) -> AsyncIterator[Upload]:
+    """Take a request's body: a form, a JSON object of at most ``inline`` bytes (into ``json``), or bare media.
+
+    Errors: 400 for a broken form or one without a file, 413 for a JSON body or fields over their limit.
+    """
+    handle, name = tempfile.mkstemp(prefix="sluice-upload-")
+    upload = Upload(Path(name))
+    try:
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            await _take(_type_of(scope), receive, upload, _Sink(file), inline)
+        yield upload
+    finally:
+        upload.path.unlink(missing_ok=True)
+
+
+async def _take(kind: Header, receive: Receive, upload: Upload, sink: "_Sink", inline: int) -> None:
+    first, more = await _chunk(receive)
+    while more and len(first) < _ENOUGH:
+        chunk, more = await _chunk(receive)
+        first += chunk
+    boundary = str(kind.get_param("boundary") or "")
+    if kind.get_content_type() == "multipart/form-data" or (not kind["content-type"] and first.startswith(b"--")):
+        upload.form = True
+        boundary = boundary or first.split(b"\r\n", 1)[0][2:72].decode("latin-1")
+        form = _Form(boundary, upload, sink)
+        write: Callable[[bytes], None] = form.write
+    elif first.lstrip()[:1] in (b"{", b"[", b"") or "json" in kind.get_content_type():
+        body = bytearray()
+        write = lambda chunk: _append(body, chunk, inline)  # noqa: E731
+    else:
+        write = sink.write
+    write(first)
+    while more:
+        chunk, more = await _chunk(receive)
+        write(chunk)
+        if sink.full:
+            await asyncio.to_thread(sink.flush)
+    await asyncio.to_thread(sink.flush)
+    if upload.form:
+        form.end()
+    elif write != sink.write:
+        upload.json = bytes(body)
+
+
+def _append(body: bytearray, chunk: bytes, limit: int) -> None:
+    body += chunk
+    if len(body) > limit:
+        raise too_large(limit, "send a recording as a file, in a form (field 'file') or as bare bytes")
+
+
+async def _chunk(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise invalid("the client went away before its body was complete")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _type_of(scope: Scope) -> Header:
+    header = Header()
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            header["content-type"] = value.decode("latin-1")
+    return header
+
+
+class _Sink:
+    """A file that is written in large pieces, off the event loop."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._pieces, self._size = file, [], 0
+        self.written = 0
+
+    @property
+    def full(self) -> bool:
+        return self._size >= _WRITE
+
+    def write(self, piece: bytes) -> None:
+        self._pieces.append(bytes(piece))
+        self._size += len(piece)
+        self.written += len(piece)
+
+    def flush(self) -> None:
+        pieces, self._pieces, self._size = self._pieces, [], 0
+        data = memoryview(b"".join(pieces))
+        while data:
+            data = data[self._file.write(data) :]
+
+
+class _Form:
+    """Reads a form piece by piece: the part ``file`` goes to the sink, the others into ``upload.fields``."""
+
+    def __init__(self, boundary: str, upload: Upload, sink: _Sink) -> None:
+        from python_multipart.exceptions import FormParserError
+        from python_multipart.multipart import MultipartParser
+
+        if not boundary:
+            raise invalid("the form has no boundary; send multipart/form-data as RFC 7578 says")
+        self._upload, self._sink, self._error = upload, sink, FormParserError
+        self._name, self._is_file, self._ended, self._files, self._size = "", False, False, 0, 0
+        self._header: list[bytes] = [b"", b""]
+        self._headers: dict[bytes, bytes] = {}
+        self._value = bytearray()
+        self._parser = MultipartParser(
+            boundary.encode("latin-1"),
+            {
+                "on_part_begin": self._headers.clear,
+                "on_header_field": lambda data, at, to: self._add(0, data[at:to]),
+                "on_header_value": lambda data, at, to: self._add(1, data[at:to]),
+                "on_header_end": self._header_ends,
+                "on_headers_finished": self._begin,
+                "on_part_data": lambda data, at, to: self._data(data[at:to]),
+                "on_part_end": self._end_part,
+                "on_end": self._end,
+            },
+        )
+
+    def write(self, chunk: bytes) -> None:
+        """Read on. Errors: 400."""
+        try:
+            self._parser.write(chunk)
+        except self._error:
+            raise invalid("the form is broken; send multipart/form-data as RFC 7578 says") from None
+
+    def end(self) -> None:
+        """Check that the form is whole and has its file. Errors: 400."""
+        if not self._ended:
+            raise invalid("the form ends before its last boundary; the upload was cut off")
+        if self._files != 1:
+            raise invalid(f"the form has {self._files} parts 'file'; expected one, the recording")
+
+    def _add(self, which: int, piece: bytes) -> None:
+        self._header[which] += piece
+
+    def _header_ends(self) -> None:
+        self._headers[self._header[0].lower()] = self._header[1]
+        self._header = [b"", b""]
+
+    def _begin(self) -> None:
+        header = Header()
+        header["content-disposition"] = self._headers.get(b"content-disposition", b"").decode("utf-8", "replace")
+        name = header.get_param("name", header="content-disposition")
+        self._name, self._is_file = str(name or ""), name == "file"
+        self._value = bytearray()
+        if self._is_file:
+            self._files += 1
+            self._upload.name = str(header.get_filename() or "")
+
+    def _data(self, piece: bytes) -> None:
+        if self._is_file:
+            self._sink.write(piece)
+            return
+        self._size += len(piece)
+        if self._size > FIELDS:
+            raise too_large(FIELDS, "only the part 'file' may be large")
+        self._value += piece
+
+    def _end_part(self) -> None:
+        if not self._is_file:
+            self._upload.fields.setdefault(self._name, []).append(self._value.decode("utf-8", "replace"))
+
+    def _end(self) -> None:
+        self._ended = True

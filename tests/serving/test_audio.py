@@ -1,0 +1,250 @@
+"""Recordings through every door of the server: OpenAI's form, v1 and v2, whole or as a stream, within their limits."""
+
+import asyncio
+import base64
+import contextlib
+import json
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from toy_listener import ToyListener, wav
+
+from serving.limits import Limits
+from serving.options import Options
+from serving.server import Server
+
+OPENAI = "/openai/v1/audio/transcriptions"
+V1, V2 = "/v1/models/ears:predict", "/v2/models/ears/infer"
+LIMITS = Limits(deadline=5, body=20_000, upload=4_000_000, inline=300_000, duration=100, uploads=4)
+
+
+@dataclass
+class Live:
+    url: str
+    grpc: str
+    toy: ToyListener
+    client: httpx.Client
+
+    def hear(self, content: bytes, name: str = "talk.wav", **fields: Any) -> httpx.Response:
+        return self.client.post(OPENAI, files={"file": (name, content)}, data={"model": "ears", **fields})
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def running(toy: Any, folder: Path, limits: Limits = LIMITS) -> Iterator[Live]:
+    """A server in a thread of this process, so that a test can look into its predictor."""
+    http, grpc = free_port(), free_port()
+    options = Options("ears", folder, "127.0.0.1", http, grpc, max_batch=4, drain=0, revision="ears-1", limits=limits)
+    started: list[Any] = []
+
+    async def live() -> None:
+        server = Server(options, lambda _: toy)
+        started.extend((server, asyncio.get_running_loop()))
+        await server.live()
+
+    thread = threading.Thread(target=asyncio.run, args=(live(),))
+    thread.start()
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{http}", timeout=30) as client:
+            while not started or not started[0].model.ready:
+                assert thread.is_alive()
+                time.sleep(0.01)
+            yield Live(str(client.base_url), f"127.0.0.1:{grpc}", toy, client)
+    finally:
+        if started:
+            started[1].call_soon_threadsafe(started[0].stop)
+        thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    with running(ToyListener(), tmp_path_factory.mktemp("ears")) as live:
+        yield live
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left(live: Live) -> Iterator[None]:
+    """After each test no recording is open and no upload lies about."""
+    import tempfile
+
+    before = set(Path(tempfile.gettempdir()).glob("sluice-upload-*"))
+    yield
+    live.toy.go.set()
+    until = time.monotonic() + 5
+    while (live.toy.held or set(Path(tempfile.gettempdir()).glob("sluice-upload-*")) - before) and (
+        time.monotonic() < until
+    ):
+        time.sleep(0.01)
+    assert not live.toy.held
+    assert not set(Path(tempfile.gettempdir()).glob("sluice-upload-*")) - before
+
+
+def test_a_form_is_answered_in_openais_formats(live: Live) -> None:
+    plain = live.hear(wav(2.5)).json()
+    assert plain["text"] == "level 5 level 5 level 5"
+    assert plain["revision"] == "ears-1"
+    assert plain["usage"] == {"type": "duration", "seconds": 2.5}
+    detailed = live.hear(wav(2.5), response_format="verbose_json", language="de").json()
+    assert (detailed["language"], detailed["duration"], len(detailed["segments"])) == ("de", 2.5, 3)
+    assert live.hear(wav(1), response_format="text").text.strip() == "level 5"
+    assert "00:00:01,000 --> 00:00:02,000" in live.hear(wav(2), response_format="srt").text
+    vtt = live.hear(wav(2), response_format="vtt")
+    assert vtt.text.startswith("WEBVTT")
+    assert vtt.headers["content-type"].startswith("text/vtt")
+
+
+def test_v1_and_v2_take_recordings_as_text_forms_and_bytes(live: Live) -> None:
+    import grpc
+    from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
+    from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+    sound, client = wav(1.5), live.client
+    coded = base64.b64encode(sound).decode()
+    tensor = {"name": "audio", "datatype": "BYTES", "shape": [1]}
+    v1 = [
+        client.post(V1, json={"instances": [{"audio": coded, "name": "talk"}]}),
+        client.post(V1, files={"file": ("talk.wav", sound)}),
+        client.post(V1, content=sound, headers={"content-type": "audio/wav"}),
+    ]
+    texts = [answer.json()["predictions"][0]["text"] for answer in v1]
+    assert [answer.json()["predictions"][0].get("name") for answer in v1] == ["talk", "talk", None]
+    v2 = client.post(V2, json={"inputs": [tensor | {"data": [coded]}]}).json()["outputs"]
+    texts += [output["data"][0] for output in v2 if output["name"] == "text"]
+    with grpc.insecure_channel(live.grpc) as channel:
+        inputs = [
+            pb.ModelInferRequest.InferInputTensor(**tensor, contents=pb.InferTensorContents(bytes_contents=[sound]))
+        ]
+        answer = GRPCInferenceServiceStub(channel).ModelInfer(pb.ModelInferRequest(model_name="ears", inputs=inputs))
+        texts += [o.contents.bytes_contents[0].decode() for o in answer.outputs if o.name == "text"]
+    assert texts == ["level 5 level 5"] * 5
+
+
+def events(response: httpx.Response) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in response.iter_lines() if line.startswith("data: ")]
+
+
+def test_a_stream_tells_segments_as_they_come_and_ends_with_the_whole(live: Live) -> None:
+    form = {"model": "ears", "stream": "true", "response_format": "verbose_json"}
+    with live.client.stream("POST", OPENAI, files={"file": ("t.wav", wav(3))}, data=form) as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        told = events(answer)
+    assert "".join(e["delta"] for e in told if e["type"].endswith("delta")) == "level 5 level 5 level 5"
+    segments = [e for e in told if e["type"].endswith("segment")]
+    assert [(s["start"], s["end"], s["heard"]) for s in segments] == [(0, 1, 1), (1, 2, 2), (2, 3, 3)]
+    assert told[-1]["type"] == "transcript.text.done"
+    assert (told[-1]["text"], told[-1]["duration"]) == ("level 5 level 5 level 5", 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "fields", "status", "sentence"),
+    [
+        (b"no sound at all" * 100, {}, 415, ""),
+        (b"no sound at all" * 100, {"stream": "true"}, 415, ""),
+        (b"", {}, 415, ""),
+        (wav(101), {}, 413, "100 s"),
+        (b"x" * 5_000_000, {}, 413, "4000000 bytes"),
+        (wav(1), {"response_format": "docx"}, 400, "response_format"),
+        (wav(1), {"model": "whisper-9"}, 404, "whisper-9"),
+        (wav(1), {"colour": "red"}, 400, "colour"),
+    ],
+)
+def test_what_cannot_be_heard_gets_a_status_and_a_sentence(
+    live: Live, content: bytes, fields: dict[str, str], status: int, sentence: str
+) -> None:
+    answer = live.hear(content, **fields)
+    assert answer.status_code == status, answer.text
+    error = answer.json()["error"]
+    assert error["code"] == status
+    assert sentence in error["message"]
+    assert not re.search(r"Traceback|Errno|/tmp|Error\(", error["message"])
+
+
+def test_text_bodies_have_their_own_limit_and_other_routes_keep_theirs(live: Live) -> None:
+    big = base64.b64encode(wav(10)).decode()
+    answer = live.client.post(V1, json={"instances": [{"audio": big}]})
+    assert (answer.status_code, "300000 bytes" in answer.json()["error"]) == (413, True)
+    assert "as a file" in answer.json()["error"]
+    assert live.client.post("/feedback", content=b" " * 30_000).status_code == 413
+    assert live.client.post(V1, json={"instances": [{"audio": "no base64!"}]}).status_code == 400
+    assert live.client.post(OPENAI, json={"file": "x"}).status_code == 400
+
+
+def test_a_long_recording_holds_up_no_short_one(live: Live) -> None:
+    toy = live.toy
+    toy.calls.clear()
+    toy.go.clear()
+    answers: list[httpx.Response] = []
+    long = threading.Thread(target=lambda: answers.append(live.hear(wav(90))))
+    long.start()
+    while not toy.calls and long.is_alive() and not toy.held:
+        time.sleep(0.01)
+    short = threading.Thread(target=lambda: answers.append(httpx.post(live.url + OPENAI, timeout=30,
+        files={"file": ("s.wav", wav(1))}, data={"model": "ears"})))  # fmt: skip
+    short.start()
+    time.sleep(0.2)
+    toy.seconds = 0.01
+    toy.go.set()
+    short.join()
+    first = len(toy.calls)
+    long.join()
+    toy.seconds = 0.0
+    assert first < 10 < len(toy.calls)
+    assert [len(answer.json()["text"].split()) for answer in answers] == [2, 180]
+    assert max(toy.calls) <= 4
+
+
+def test_work_stops_when_its_client_goes(live: Live) -> None:
+    live.toy.seconds = 0.02
+    form = {"model": "ears", "stream": "true"}
+    with live.client.stream("POST", OPENAI, files={"file": ("t.wav", wav(90))}, data=form) as answer:
+        next(answer.iter_lines())
+    until = time.monotonic() + 5
+    while live.toy.held and time.monotonic() < until:
+        time.sleep(0.01)
+    done = sum(live.toy.calls)
+    time.sleep(0.1)
+    live.toy.seconds = 0.0
+    assert not live.toy.held
+    assert sum(live.toy.calls) == done
+    assert live.hear(wav(1)).status_code == 200
+
+
+def test_figures_tell_seconds_windows_and_pace(live: Live) -> None:
+    before = live.client.get("/metrics").text
+    live.hear(wav(4))
+    after = live.client.get("/metrics").text
+
+    def figure(page: str, name: str) -> float:
+        return float(re.search(rf'^{name}{{revision="ears-1"}} (\S+)', page, re.M)[1])  # type: ignore[index]
+
+    names = ("sluice_audio_seconds_total", "sluice_windows_total", "sluice_real_time_factor_count")
+    assert [figure(after, name) - figure(before, name) for name in names] == [4, 4, 1]
+
+
+def test_a_transcript_can_be_corrected_segment_by_segment(live: Live) -> None:
+    from serving.feedback import corrections
+
+    about = live.hear(wav(2), "rivers and lakes.wav").json()["request_id"]
+    vote = {"request_id": about, "vote": "down", "correction": "level six", "start": 1.0, "end": 2.0}
+    assert live.client.post("/feedback", json=vote).status_code == 200
+    assert live.client.post("/feedback", json=vote | {"start": -3}).status_code == 400
+    row = corrections("toy").iloc[-1]
+    assert (row["name"], row["start"], row["answer"], row["correction"]) == (
+        "rivers and lakes",
+        1,
+        "level 5",
+        "level six",
+    )

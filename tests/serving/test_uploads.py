@@ -1,0 +1,88 @@
+"""Bodies of recordings: forms, JSON and bare bytes, in whatever pieces the network makes of them."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.refusals import Refused
+from serving.uploads import Upload, taken
+
+
+def encode(**options: Any) -> tuple[bytes, bytes]:
+    """Body and content type of what httpx (and so OpenAI's client) sends."""
+    request = httpx.Request("POST", "http://x", **options)
+    return request.read(), request.headers.get("content-type", "").encode()
+
+
+def take(body: bytes, kind: bytes = b"", size: int = 7, inline: int = 1000) -> tuple[Upload, bytes]:
+    """The upload and what stood in its file, from pieces of ``size`` bytes."""
+    pieces = [body[at : at + size] for at in range(0, len(body), size)] or [b""]
+
+    async def receive() -> Any:
+        piece = pieces.pop(0)
+        return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
+
+    async def play() -> tuple[Upload, bytes]:
+        headers = [(b"content-type", kind)] if kind else []
+        async with taken({"headers": headers}, receive, inline) as upload:
+            content = upload.path.read_bytes()
+        assert not upload.path.exists()
+        return upload, content
+
+    return asyncio.run(play())
+
+
+FILE = bytes(range(256)) * 40 + b"\r\n--tricky\r\n"
+
+
+@pytest.mark.parametrize("size", [1, 7, 4096, 1 << 20])
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_form_is_read_whatever_the_pieces_even_when_its_type_was_dropped(size: int, typed: bool) -> None:
+    data = {"model": "m", "timestamp_granularities[]": ["word", "segment"], "prompt": "größe"}
+    body, kind = encode(files={"file": ("talks/my talk.MP3", FILE)}, data=data)
+    upload, content = take(body, kind if typed else b"", size)
+    assert content == FILE
+    assert (upload.stem, upload.form, upload.json) == ("my talk", True, None)
+    assert upload.fields == {name: value if isinstance(value, list) else [value] for name, value in data.items()}
+
+
+def test_json_and_bare_bytes_are_told_apart() -> None:
+    assert take(b' {"instances": []}')[0].json == b' {"instances": []}'
+    assert take(b"not JSON", b"application/json")[0].json == b"not JSON"
+    upload, content = take(b"RIFF" + FILE)
+    assert (upload.json, content) == (None, b"RIFF" + FILE)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status", "sentence"),
+    [
+        (b"--c\r\ngarbage", b"multipart/form-data; boundary=b", 400, "form is broken"),
+        (b"x", b"multipart/form-data", 400, "boundary"),
+        (encode(files={"file": b"abc"})[0][:-10], b"", 400, "cut off"),
+        (encode(files={"audio": b"abc"})[0], b"", 400, "0 parts 'file'"),
+        (encode(files={"file": b"abc"}, data={"prompt": "x" * 70_000})[0], b"", 413, "only the part 'file'"),
+        (b"{" + b" " * 2000, b"", 413, "1000 bytes"),
+    ],
+)
+def test_a_broken_body_gets_a_sentence(body: bytes, kind: bytes, status: int, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence) as refused:
+        take(body, kind, 1 << 16)
+    assert refused.value.status == status
+
+
+def test_an_upload_that_is_broken_off_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+    async def receive() -> Any:
+        return {"type": "http.disconnect"}
+
+    async def play() -> None:
+        async with taken({"headers": []}, receive, 10):
+            raise AssertionError
+
+    with pytest.raises(Refused, match="went away"):
+        asyncio.run(play())
+    assert not list(tmp_path.iterdir())
