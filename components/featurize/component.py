@@ -7,8 +7,8 @@ from components.step import step
 
 @step
 def featurize(
-    passages: Input[Dataset],
-    questions: Input[Dataset],
+    corpus: Input[Dataset],
+    examples: Input[Dataset],
     settings: dict,  # type: ignore[type-arg]
     frame: Output[Dataset],
     snapshot: Output[Dataset],
@@ -16,12 +16,12 @@ def featurize(
     """Feed the feature store; read features as of each question's day and as they are now.
 
     Args:
-        passages: Passages (parquet), as validation left them.
-        questions: Questions (parquet); only asked_at is read.
+        corpus: Passages (parquet), as validation left them; segments of lectures carry the figures of speech too.
+        examples: Questions (parquet); only asked_at is read.
         settings: Section `featurize` of the system's YAML.
         frame: Parquet, one row a day of questions and passage: features as known then.
         snapshot: Parquet, one row a passage: features read back from the online store.
     """
     from components.featurize.run import FeaturizeSettings, run
 
-    run(passages.path, questions.path, FeaturizeSettings(**settings), frame.path, snapshot.path)
+    run(corpus.path, examples.path, FeaturizeSettings(**settings), frame.path, snapshot.path)
