@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-import yaml
-
 from components.rollout.cluster import Cluster
-from components.rollout.manifests import BASE
+from components.rollout.manifests import BASE, documents
 from components.rollout.objects import Object
 from serving.errors import SluiceError
 
@@ -31,12 +29,8 @@ def apply_graphs(cluster: Cluster, system: str, base: Path = BASE) -> list[str]:
 
 def graphs_of(system: str, base: Path = BASE) -> list[Object]:
     """The InferenceGraphs among the manifests that have a step for ``system``."""
-    found = []
-    for path in sorted(base.glob("*/*.yaml")):
-        for document in yaml.safe_load_all(path.read_text()):
-            if isinstance(document, dict) and document.get("kind") == "InferenceGraph":
-                found += [document] if system in services_of(document) else []
-    return found
+    graphs = [d for place in sorted(base.iterdir()) for _, d in documents(place) if d.get("kind") == "InferenceGraph"]
+    return [graph for graph in graphs if system in services_of(graph)]
 
 
 def services_of(graph: Object) -> list[str]:

@@ -1,4 +1,4 @@
-"""The very files that a cluster gets: manifests/base/<system>."""
+"""The very files that a cluster gets: manifests/base/<system>, and the ServingRuntime that all systems share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,12 +27,11 @@ def read_manifests(system: str, directory: Path | str = "") -> Manifests:
     """Read the InferenceService and the ServingRuntime from the YAML in ``directory`` (manifests/base/<system>)."""
     place = Path(directory) if directory else BASE / system
     found: dict[str, Object] = {}
-    for path in sorted(place.glob("*.yaml")):
-        for document in yaml.safe_load_all(path.read_text()):
-            if isinstance(document, dict) and document.get("kind") in ("InferenceService", "ServingRuntime"):
-                if document["kind"] in found:
-                    raise SluiceError(f"{path}: a second {document['kind']} in {place}; expected one")
-                found[document["kind"]] = document
+    for path, document in documents(place):
+        if document.get("kind") in ("InferenceService", "ServingRuntime"):
+            if document["kind"] in found:
+                raise SluiceError(f"{path}: a second {document['kind']} in {place}; expected one")
+            found[document["kind"]] = document
     missing = [kind for kind in ("InferenceService", "ServingRuntime") if kind not in found]
     if missing:
         raise SluiceError(f"{place}: no {' and no '.join(missing)} in its YAML files; see manifests/README")
@@ -40,3 +39,16 @@ def read_manifests(system: str, directory: Path | str = "") -> Manifests:
     if service["metadata"].get("name") != system:
         service = {**service, "metadata": {**service["metadata"], "name": system}}
     return Manifests(service, found["ServingRuntime"])
+
+
+def documents(place: Path) -> list[tuple[Path, Object]]:
+    """Every object of a kustomization with its file, directories among its resources included; else of all YAML."""
+    listed = place / "kustomization.yaml"
+    names = yaml.safe_load(listed.read_text())["resources"] if listed.is_file() else None
+    found: list[tuple[Path, Object]] = []
+    for path in [place / n for n in names] if names is not None else sorted(place.glob("*.yaml")):
+        if path.is_dir():
+            found += documents(path)
+        else:
+            found += [(path, d) for d in yaml.safe_load_all(path.read_text()) if isinstance(d, dict)]
+    return found

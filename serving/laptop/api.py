@@ -1,4 +1,4 @@
-"""The API server: the part of Kubernetes' REST interface that clients of InferenceServices and ServingRuntimes use."""
+"""The API server: the part of Kubernetes' REST interface that clients of services, runtimes and graphs use."""
 
 import asyncio
 import contextlib
@@ -10,11 +10,16 @@ from aiohttp import web
 
 from serving.errors import SluiceError
 from serving.laptop import discovery
+from serving.laptop.graph.validate import validate_inference_graph
 from serving.laptop.patch import json_patch, merge_patch
 from serving.laptop.store import Key, Object, Refused, Store
 from serving.laptop.validate import validate_inference_service, validate_serving_runtime
 
-_VALIDATE = {"inferenceservices": validate_inference_service, "servingruntimes": validate_serving_runtime}
+_VALIDATE = {
+    "inferenceservices": validate_inference_service,
+    "servingruntimes": validate_serving_runtime,
+    "inferencegraphs": validate_inference_graph,
+}
 _OBJECTS = "/apis/serving.kserve.io/{version}/namespaces/{namespace}/{plural}"
 
 
@@ -28,6 +33,9 @@ class Plane(Protocol):
 
     def removed(self, key: Key) -> None:
         """After an object was deleted."""
+
+    async def peer(self, request: web.Request) -> web.StreamResponse:
+        """Pass a request on to the service or graph that the path names."""
 
 
 def application(plane: Plane) -> web.Application:
@@ -45,6 +53,7 @@ def application(plane: Plane) -> web.Application:
             web.patch(_OBJECTS + "/{name}", api.patch),
             web.delete(_OBJECTS + "/{name}", api.delete),
             web.get(_OBJECTS + "/{name}/status", api.get),
+            web.route("*", "/peers/{name}/{path:.*}", plane.peer),
         ]
     )
     return app

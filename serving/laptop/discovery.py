@@ -16,6 +16,7 @@ class Resource(NamedTuple):
 RESOURCES = {
     "inferenceservices": Resource("InferenceService", "v1beta1", "isvc"),
     "servingruntimes": Resource("ServingRuntime", "v1alpha1", "sr"),
+    "inferencegraphs": Resource("InferenceGraph", "v1alpha1", "ig"),
 }
 _GROUP = "serving.kserve.io"
 
@@ -62,12 +63,12 @@ async def answer(request: web.Request) -> web.Response:
 
 
 def table(obj: dict[str, Any]) -> dict[str, Any] | None:
-    """What kubectl prints for an InferenceService or a list of them (the CRD's printer columns); None for others."""
-    kind = obj.get("kind")
-    if kind not in ("InferenceService", "InferenceServiceList"):
+    """What kubectl prints for services, graphs and lists of them (their CRDs' printer columns); None for others."""
+    kind = str(obj.get("kind")).removesuffix("List")
+    if kind not in _COLUMNS:
         return None
-    columns = ["Name", "URL", "Ready", "Prev", "Latest", "PrevRolledoutRevision", "LatestReadyRevision", "Created"]
-    rows = [{"cells": _cells(o), "object": o} for o in obj.get("items", [obj])]
+    columns = _COLUMNS[kind]
+    rows = [{"cells": _cells(o)[: len(columns) - 1] + _cells(o)[-1:], "object": o} for o in obj.get("items", [obj])]
     definitions = [
         {"name": c, "type": "string", "format": "name" if c == "Name" else "", "priority": 0} for c in columns
     ]
@@ -78,6 +79,14 @@ def table(obj: dict[str, Any]) -> dict[str, Any] | None:
         "columnDefinitions": definitions,
         "rows": rows,
     }
+
+
+_COLUMNS = {
+    "InferenceService": [
+        "Name", "URL", "Ready", "Prev", "Latest", "PrevRolledoutRevision", "LatestReadyRevision", "Created",
+    ],
+    "InferenceGraph": ["Name", "URL", "Ready", "Created"],
+}  # fmt: skip
 
 
 def _cells(obj: dict[str, Any]) -> list[str]:

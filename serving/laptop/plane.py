@@ -1,19 +1,23 @@
-"""The control plane: one store, one API, one object for each InferenceService; started and stopped as one."""
+"""The control plane: one store, one API, one object a service or graph; started and stopped as one."""
 
 import asyncio
 import contextlib
 import logging
+import os
 import resource
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
+from yarl import URL
 
 from serving.errors import SluiceError
 from serving.laptop import process
 from serving.laptop.api import application
+from serving.laptop.graph.controller import Graph
 from serving.laptop.predictor import Patience, Ports
+from serving.laptop.router import refusal
 from serving.laptop.service import Service
 from serving.laptop.store import Key, Store
 
@@ -43,7 +47,7 @@ class Plane:
                 f"{options.home / 'state.json'} cannot be read ({error}); move it away to start afresh"
             ) from None
         self._ports = Ports()
-        self._services: dict[Key, Service] = {}
+        self._services: dict[Key, Service | Graph] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
 
@@ -55,10 +59,23 @@ class Plane:
                     service.changed()
             return
         if key not in self._services:
-            service = Service(key, self.store, self._options.home / "logs", self._ports, self._options.patience)
+            service = self._made(key)
             self._services[key] = service
             await service.open(self._options.host, self._options.port_base)
         self._services[key].reconcile()
+
+    def _made(self, key: Key) -> Service | Graph:
+        if key.plural == "inferencegraphs":
+            return Graph(key, self.store)
+        return Service(key, self.store, self._options.home / "logs", self._ports, self._options.patience)
+
+    async def peer(self, request: web.Request) -> web.StreamResponse:
+        """``/peers/<name>/<path>``: what a cluster's DNS does for a service that asks another, or a graph, by name."""
+        name, path = request.match_info["name"], request.raw_path.split("/", 3)[3]
+        for key, service in self._services.items():
+            if key.name == name:
+                return await service.front.handle(request.clone(rel_url=URL(f"/{path}", encoded=True)))
+        return refusal(503, f"there is no InferenceService or InferenceGraph {name!r} here (yet)", "")
 
     def removed(self, key: Key) -> None:
         """An object was deleted: its processes end in the background, as a cluster's would."""
@@ -74,8 +91,11 @@ class Plane:
         await self._runner.setup()
         port = await self._listen()
         self.store.extra["api_port"] = port
-        for key in [k for k in self.store.objects if k.plural == "inferenceservices"]:
-            await self.changed(key)
+        # The address of every sibling, for the predictors that we start; see `serving.laptop.template`.
+        os.environ["SLUICE_PEERS"] = f"http://{self._options.host}:{port}/peers/{{name}}"
+        for plural in ("inferenceservices", "inferencegraphs"):
+            for key in [k for k in self.store.objects if k.plural == plural]:
+                await self.changed(key)
         return f"http://{self._options.host}:{port}"
 
     async def _listen(self) -> int:

@@ -97,29 +97,15 @@ class Splitter:
         return self._hand.pop()
 
 
-class Router:
-    """Listens on one port and passes every request on to a revision; the table can be changed between two requests."""
+class Listener:
+    """A port that answers requests by `handle`."""
 
-    def __init__(self, service: str):
-        self._service = service
-        self._upstreams: dict[str, Upstream] = {}
-        self._splitter = Splitter({})
+    def __init__(self) -> None:
         self._runner: web.ServerRunner | None = None
-
-    @property
-    def shares(self) -> dict[str, int]:
-        """Percent by revision, as requests are dealt now."""
-        return self._splitter.shares
-
-    def route(self, upstreams: Mapping[str, Upstream], shares: Mapping[str, int]) -> None:
-        """From the next request on, deal by ``shares`` (percent by revision). Those under way stay where they are."""
-        self._upstreams = dict(upstreams)
-        if dict(shares) != self._splitter.shares:
-            self._splitter = Splitter(shares)
 
     async def listen(self, host: str, port: int) -> None:
         """Open the port; OSError when it is taken."""
-        server = web.Server(self._handle, access_log=None, keepalive_timeout=75, tcp_keepalive=True)
+        server = web.Server(self.handle, access_log=None, keepalive_timeout=75, tcp_keepalive=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=5)
         await self._runner.setup()
         try:
@@ -134,7 +120,33 @@ class Router:
             await self._runner.cleanup()
             self._runner = None
 
-    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request."""
+        raise NotImplementedError
+
+
+class Router(Listener):
+    """Listens on one port and passes every request on to a revision; the table can be changed between two requests."""
+
+    def __init__(self, service: str):
+        super().__init__()
+        self._service = service
+        self._upstreams: dict[str, Upstream] = {}
+        self._splitter = Splitter({})
+
+    @property
+    def shares(self) -> dict[str, int]:
+        """Percent by revision, as requests are dealt now."""
+        return self._splitter.shares
+
+    def route(self, upstreams: Mapping[str, Upstream], shares: Mapping[str, int]) -> None:
+        """From the next request on, deal by ``shares`` (percent by revision). Those under way stay where they are."""
+        self._upstreams = dict(upstreams)
+        if dict(shares) != self._splitter.shares:
+            self._splitter = Splitter(shares)
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Pass one request on to the revision whose turn it is."""
         name = self._splitter.pick()
         if name is None:
             return refusal(
@@ -152,7 +164,7 @@ class Router:
 
 async def _forward(upstream: Upstream, request: web.BaseRequest) -> web.StreamResponse:
     """Pass one request on and its answer back; failures of the revision become 502 to 504 that name it."""
-    headers = _passed_on(request.headers)
+    headers = passed_on(request.headers)
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     body: bytes | aiohttp.StreamReader | None = None
@@ -165,7 +177,7 @@ async def _forward(upstream: Upstream, request: web.BaseRequest) -> web.StreamRe
         async with upstream.session.request(
             request.method, url, headers=headers, data=body, allow_redirects=False
         ) as answer:
-            back = _passed_on(answer.headers)
+            back = passed_on(answer.headers)
             back.setdefault(REVISION, upstream.revision)
             if _whole(request, answer):
                 return web.Response(status=answer.status, reason=answer.reason, headers=back, body=await answer.read())
@@ -194,7 +206,8 @@ def _whole(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:
     return length is not None and int(length) <= _SMALL
 
 
-def _passed_on(headers: Mapping[str, str]) -> CIMultiDict[str]:
+def passed_on(headers: Mapping[str, str]) -> CIMultiDict[str]:
+    """Headers without those that are meant for one hop only."""
     named = {name.strip().lower() for name in headers.get(hdrs.CONNECTION, "").split(",")}
     return CIMultiDict((k, v) for k, v in headers.items() if (low := k.lower()) not in _HOP and low not in named)
 

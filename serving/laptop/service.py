@@ -1,11 +1,11 @@
 """One InferenceService, made true: its revisions run, its router splits, its status tells."""
 
 import asyncio
-import contextlib
 import logging
 from pathlib import Path
 from typing import Any
 
+from serving.laptop.ports import open_port
 from serving.laptop.predictor import Patience, Ports, Predictor
 from serving.laptop.router import Router
 from serving.laptop.rules import Revisions, Target, settle
@@ -22,7 +22,7 @@ class Service:
     def __init__(self, key: Key, store: Store, logs: Path, ports: Ports, patience: Patience):
         self.key = key
         self._store, self._logs, self._ports, self._patience = store, logs, ports, patience
-        self._router = Router(key.name)
+        self.front = Router(key.name)
         self._predictors: dict[str, Predictor] = {}
         self._stopping: set[asyncio.Task[None]] = set()
         self._applied: tuple[Target, ...] = ()
@@ -44,15 +44,7 @@ class Service:
 
     async def open(self, host: str, port_base: int) -> None:
         """Open the port this service had before; a new one takes the first free port from ``port_base``."""
-        others = {r["port"] for r in self._store.extra.get("services", {}).values()}
-        kept = self._record["port"]
-        for port in [kept] if kept else [p for p in range(port_base, port_base + 200) if p not in others]:
-            with contextlib.suppress(OSError):
-                await self._router.listen(host, port)
-                self._record["port"], self._closed = port, ""
-                return
-        place = f"port {kept}" if kept else f"ports {port_base} to {port_base + 199}"
-        self._closed = f"{place} of {host} in use by another program; stop it, then restart the control plane"
+        self._closed = await open_port(self.front, self._store, self._record, host, port_base)
 
     def changed(self) -> None:
         """Something about a predictor changed: sync soon, once for many changes."""
@@ -156,7 +148,7 @@ class Service:
         shares: dict[str, int] = {}
         for target in wanted:
             shares[target.revision] = shares.get(target.revision, 0) + target.percent
-        self._router.route({n: self._predictors[n].upstream for n in shares}, shares)
+        self.front.route({n: self._predictors[n].upstream for n in shares}, shares)
         return ()
 
     def _stop_unneeded(self, revisions: Revisions, wanted: tuple[Target, ...]) -> None:
@@ -174,7 +166,7 @@ class Service:
     async def close(self, forget: bool = False) -> None:
         """Stop taking requests, end the processes; ``forget`` drops the port and the revisions as well."""
         self._gone = True
-        await self._router.close()
+        await self.front.close()
         for predictor in self._predictors.values():
             self._stop(predictor)
         self._predictors.clear()

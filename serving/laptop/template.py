@@ -198,6 +198,8 @@ def _environment(
             raise SluiceError(f"env {variable['name']}: valueFrom needs a cluster; give a plain value on a laptop")
         env[variable["name"]] = local(variable.get("value", ""))
     configuration = f"{template['service']}-predictor"
+    if "SLUICE_PEERS" in os.environ:  # the names in the manifest resolve in a cluster alone
+        env["SLUICE_PEERS"] = os.environ["SLUICE_PEERS"]
     return {**env, "K_REVISION": revision, "K_CONFIGURATION": configuration, "K_SERVICE": configuration}
 
 

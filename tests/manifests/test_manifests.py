@@ -9,16 +9,22 @@ import jsonschema
 import pytest
 import yaml
 
+from components.rollout.graph import graphs_of, services_of
+from components.rollout.manifests import BASE, documents
+from load_tests.slo import read_slo
+from serving.laptop.graph.validate import validate_inference_graph
 from serving.laptop.validate import validate_inference_service, validate_serving_runtime
 
 ROOT = Path(__file__).parents[2]
 CRDS = ROOT.parent / "shared" / "crds"
-BASES = sorted(p.parent for p in (ROOT / "manifests" / "base").glob("*/kustomization.yaml"))
+PLACES = sorted(p.parent for p in BASE.glob("*/kustomization.yaml"))
 
 
-def documents(base: Path) -> dict[str, dict]:
-    names = yaml.safe_load((base / "kustomization.yaml").read_text())["resources"]
-    return {d["kind"]: d for n in names for d in yaml.safe_load_all((base / n).read_text())}
+def objects(place: Path) -> dict[str, dict]:
+    return {document["kind"]: document for _, document in documents(place)}
+
+
+SYSTEMS = [place for place in PLACES if "InferenceService" in objects(place)]
 
 
 def strict(schema):
@@ -35,10 +41,17 @@ def strict(schema):
     return made
 
 
+KINDS = {
+    "inferenceservices": "InferenceService",
+    "servingruntimes": "ServingRuntime",
+    "inferencegraphs": "InferenceGraph",
+}
+
+
 @pytest.fixture(scope="module")
 def validators():
     found = {}
-    for plural, kind in (("inferenceservices", "InferenceService"), ("servingruntimes", "ServingRuntime")):
+    for plural, kind in KINDS.items():
         path = CRDS / f"serving.kserve.io_{plural}.yaml"
         if not path.exists():
             pytest.skip(f"KServe's CRDs are not at {CRDS}: the strict check of manifests needs them")
@@ -53,13 +66,13 @@ def errors(validators, document) -> list[str]:
     return [f"{'.'.join(map(str, e.path))}: {e.message}" for e in validator.iter_errors(document)]
 
 
-@pytest.mark.parametrize("base", BASES, ids=lambda p: p.name)
-def test_manifests_fit_the_crds_of_kserve_to_the_letter(base, validators):
-    assert [e for d in documents(base).values() for e in errors(validators, d)] == []
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: p.name)
+def test_manifests_fit_the_crds_of_kserve_to_the_letter(place, validators):
+    assert [e for d in objects(place).values() for e in errors(validators, d)] == []
 
 
 def test_the_strict_check_catches_a_typo_and_a_wrong_type(validators):
-    service = documents(BASES[0])["InferenceService"]
+    service = objects(SYSTEMS[0])["InferenceService"]
     typo = copy.deepcopy(service)
     typo["spec"]["predictor"]["model"]["storageURI"] = "x"
     assert "storageURI" in errors(validators, typo)[0]
@@ -68,9 +81,9 @@ def test_the_strict_check_catches_a_typo_and_a_wrong_type(validators):
     assert "minReplicas" in errors(validators, wrong)[0]
 
 
-@pytest.mark.parametrize("base", BASES, ids=lambda p: p.name)
-def test_the_laptop_takes_the_very_files_a_cluster_gets(base):
-    found = documents(base)
+@pytest.mark.parametrize("place", SYSTEMS, ids=lambda p: p.name)
+def test_the_laptop_takes_the_very_files_a_cluster_gets(place):
+    found = objects(place)
     validate_inference_service(found["InferenceService"])
     validate_serving_runtime(found["ServingRuntime"])
     model = found["InferenceService"]["spec"]["predictor"]["model"]
@@ -78,9 +91,9 @@ def test_the_laptop_takes_the_very_files_a_cluster_gets(base):
     assert model["modelFormat"]["name"] in [f["name"] for f in found["ServingRuntime"]["spec"]["supportedModelFormats"]]
 
 
-@pytest.mark.parametrize("base", BASES, ids=lambda p: p.name)
-def test_containers_are_pinned_probed_and_bounded(base):
-    found = documents(base)
+@pytest.mark.parametrize("place", SYSTEMS, ids=lambda p: p.name)
+def test_containers_are_pinned_probed_and_bounded(place):
+    found = objects(place)
     assert found["InferenceService"]["spec"]["predictor"]["minReplicas"] >= 1
     for container in found["ServingRuntime"]["spec"]["containers"]:
         tag = container["image"].rpartition(":")[2]
@@ -91,8 +104,18 @@ def test_containers_are_pinned_probed_and_bounded(base):
         assert len(container["ports"]) == 1  # Knative's limit
 
 
+def test_graphs_name_services_that_have_manifests_and_a_load_test():
+    (graph,) = graphs_of("lectures-transcriber")
+    validate_inference_graph(graph)
+    assert services_of(graph) == ["lectures-transcriber", "lectures-highlights"]
+    for service in services_of(graph):
+        assert objects(BASE / service)["InferenceService"]["metadata"]["name"] == service
+        assert read_slo(service).slo.units_per_s > 0
+    assert graphs_of("codebase") == []
+
+
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed; it renders the kustomizations")
-@pytest.mark.parametrize("base", BASES, ids=lambda p: p.name)
-def test_kustomize_renders_them(base):
-    rendered = subprocess.run(["kubectl", "kustomize", base], capture_output=True, text=True, check=True).stdout
-    assert {d["kind"] for d in yaml.safe_load_all(rendered)} == {"ServingRuntime", "InferenceService"}
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: p.name)
+def test_kustomize_renders_what_the_rollout_reads(place):
+    rendered = subprocess.run(["kubectl", "kustomize", place], capture_output=True, text=True, check=True).stdout
+    assert {d["kind"]: d for d in yaml.safe_load_all(rendered)} == objects(place)
