@@ -1,0 +1,88 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_whisper import make_tiny_whisper
+
+from components.base.speech import TorchWhisper
+from components.base.transcription import fetch
+from components.task import part, task_of
+from serving.errors import SluiceError
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint file as openai-whisper saves them: float16, English only, official name; and the model in it."""
+    from whisper.model import ModelDimensions, Whisper
+
+    torch.manual_seed(1)
+    dims = ModelDimensions(80, 1500, 24, 6, 1, 51864, 448, 24, 6, 4)  # heads and layers of tiny.en
+    model = Whisper(dims).eval()
+    torch.nn.init.normal_(model.decoder.positional_embedding)
+    path = tmp_path_factory.mktemp("openai") / "tiny.en.pt"
+    torch.save({"dims": vars(dims), "model_state_dict": model.half().state_dict()}, path)
+    return path, model.float()
+
+
+def test_a_checkpoint_of_openai_whisper_gives_the_same_logits_and_tokens(checkpoint, tmp_path):
+    path, original = checkpoint
+    assert fetch(str(path), tmp_path / "base").task == task_of(tmp_path / "base") == "transcription"
+    whisper = TorchWhisper(tmp_path / "base")
+    mel, tokens = torch.randn(2, 80, 3000), torch.tensor([[*whisper.prefix, 5, 600, 7]] * 2)
+    with torch.inference_mode():
+        assert (original(mel, tokens) - whisper.logits(mel, tokens)).abs().max() < 1e-4
+    from whisper.tokenizer import get_tokenizer
+
+    theirs = get_tokenizer(multilingual=False)
+    assert whisper.prefix == list(theirs.sot_sequence_including_notimestamps)
+    for text in ("Hello world, it's 12345 o'clock!", "internationalisation", "Größe 注意 🙂"):
+        assert whisper.ids(text) == theirs.encode(f" {text}") and whisper.text(whisper.ids(text)) == text
+    said = whisper.speech
+    assert said.tokens.timestamp_begin == theirs.timestamp_begin and said.tokens.no_speech == theirs.no_speech
+    assert not said.multilingual and set(theirs.non_speech_tokens) <= set(said.suppress)
+    assert said.alignment_heads == [(1, 0), (2, 0), (2, 5), (3, 0), (3, 1), (3, 2), (3, 3), (3, 4)]
+
+
+def test_a_directory_becomes_float32_and_keeps_its_side_files(tmp_path):
+    source = make_tiny_whisper(tmp_path / "source")
+    half = TorchWhisper(source).model.half()
+    half.save_pretrained(source)
+    spec = fetch(str(source), tmp_path / "base")
+    assert (spec.base_model, spec.adapter) == (str(source), None)
+    weights = load_file(tmp_path / "base/model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert json.loads((tmp_path / "base/config.json").read_text())["dtype"] == "float32"
+    for name in ("tokenizer.json", "generation_config.json", "preprocessor_config.json"):
+        assert (tmp_path / "base" / name).read_bytes() == (source / name).read_bytes()
+
+
+def test_what_is_no_whisper_is_refused_in_one_sentence_and_leaves_nothing(checkpoint, tmp_path):
+    (tmp_path / "notes.pt").write_text("no weights")
+    with pytest.raises(SluiceError, match="no checkpoint of openai-whisper"):
+        fetch(str(tmp_path / "notes.pt"), tmp_path / "base")
+    content = torch.load(checkpoint[0])
+    content["dims"]["n_text_layer"] = 2
+    torch.save(content, tmp_path / "wrong.pt")
+    with pytest.raises(SluiceError, match="do not fit its dimensions"):
+        fetch(str(tmp_path / "wrong.pt"), tmp_path / "base")
+    with pytest.raises(SluiceError, match="try whisper-nano"):
+        fetch(str(tmp_path), tmp_path / "base")
+    source = make_tiny_whisper(tmp_path / "source")
+    (source / "tokenizer.json").unlink()
+    with pytest.raises(SluiceError, match=r"tokenizer\.json"):
+        fetch(str(source), tmp_path / "base")
+    config = json.loads((source / "config.json").read_text())
+    (source / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
+    with pytest.raises(SluiceError, match="of type 'bert'"):
+        fetch(str(source), tmp_path / "base")
+    assert not (tmp_path / "base").exists()
+
+
+def test_a_task_that_no_step_knows_is_named_with_those_there_are(tmp_path):
+    assert part("base", "transcription").fetch is fetch
+    with pytest.raises(SluiceError, match="step base knows retrieval, transcription, highlights"):
+        part("base", "translation")
+    (tmp_path / "sluice.json").write_text("{}")
+    with pytest.raises(SluiceError, match="no 'task'"):
+        task_of(tmp_path)
