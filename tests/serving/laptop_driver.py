@@ -14,6 +14,7 @@ from kubernetes import client, config
 from serving.laptop import process
 
 GROUP, ISVC, RUNTIMES = "serving.kserve.io", ("v1beta1", "default", "inferenceservices"), ("v1alpha1", "default")
+GRAPHS = (*RUNTIMES, "inferencegraphs")
 NUMBERS = itertools.count(1)
 
 

@@ -1,13 +1,15 @@
 """KServe's life of an InferenceService on a laptop: the real clients, a control plane and predictors as processes."""
 
 import asyncio
+import io
 import json
+import urllib.request
 
 import aiohttp
 import kserve
 import pytest
 from kubernetes import client
-from laptop_driver import GROUP, ISVC, ask, load, run_laptop, service, wait_for
+from laptop_driver import GRAPHS, GROUP, ISVC, ask, condition, load, run_laptop, service, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +123,43 @@ def test_bodies_stream_both_ways(laptop):
             return answer.status, len(await answer.read()), answer.headers["x-sluice-revision"]
 
     assert asyncio.run(echo()) == (200, 160 << 16, "stream-predictor-00001")
+
+
+def test_a_graph_is_made_by_kserves_client_waits_for_its_services_and_chains_them(laptop):
+    kube = kserve.KServeClient(config_file=str(laptop.info.kubeconfig))
+    first = kserve.V1alpha1InferenceStep(name="one", service_name="one", dependency="Hard")
+    then = kserve.V1alpha1InferenceStep(service_name="two", data="$response", map_predictions_to_instances=True)
+    root = kserve.V1alpha1InferenceRouter(router_type="Sequence", steps=[first, then])
+    kube.create_inference_graph(
+        kserve.V1alpha1InferenceGraph(
+            api_version=f"{GROUP}/v1alpha1",
+            kind="InferenceGraph",
+            metadata=client.V1ObjectMeta(name="chain", namespace="default"),
+            spec=kserve.V1alpha1InferenceGraphSpec(nodes={"root": root}),
+        )
+    )
+    url = laptop.create("one", laptop.model("said"))
+    found = kube.get_inference_graph("chain", "default")["status"]
+    assert condition(found, "Ready")["message"] == "waits for InferenceService two"
+    assert ask(found["url"])[0] == 503
+    laptop.create("two", laptop.model("told"))
+    kube.wait_ig_ready("chain", "default", timeout_seconds=10, polling_interval=0.05)
+    status, body, headers = ask(found["url"], "/", json.dumps({"instances": [1]}).encode())
+    assert (status, body) == (200, {"predictions": [{"text": "told", "asked": ["instances"]}]})
+    assert headers["x-sluice-revision"] == "two-predictor-00001"
+    page = urllib.request.urlopen(f"{found['url']}/")  # the first service's, and from its own address
+    peers = json.load(page)["peers"]
+    assert page.url == f"{url}/"
+    assert ask(peers.format(name="two"), "/v1/models/two:predict", b"{}")[1]["predictions"][0]["text"] == "told"
+    assert ask(peers.format(name="chain"), "/", b"{}")[1]["predictions"][0]["text"] == "told"
+    assert ask(peers.format(name="nobody"), "/", b"{}")[0] == 503
+    alone = {"spec": {"nodes": {"root": {"routerType": "Sequence", "steps": [{"serviceName": "one"}]}}}}
+    laptop.api.patch_namespaced_custom_object(GROUP, *GRAPHS, "chain", alone)
+    status, body, _ = ask(found["url"], "/any/path", io.BytesIO(b"\0" * 40_000_000))
+    assert (status, body["predictions"][0]["asked"]) == (200, ["application/octet-stream", 40_000_000])
+    kube.delete_inference_graph("chain", "default")
+    with pytest.raises(aiohttp.ClientConnectorError):
+        wait_for(lambda: ask(found["url"]) and False, seconds=5)
 
 
 def test_the_api_refuses_as_kubernetes_does(laptop):

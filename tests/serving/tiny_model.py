@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 from pathlib import Path
@@ -23,6 +24,14 @@ async def main() -> None:
         await asyncio.sleep(float(request.query.get("sleep", 0)))
         return web.json_response({"answer": answer, "bytes": len(body), "revision": os.environ["K_REVISION"]})
 
+    async def infer(request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        asked = sorted(json.loads(body)) if body[:1] == b"{" else [request.content_type, len(body)]
+        return web.json_response({"predictions": [{"text": answer, "asked": asked}]}, headers={"x-request-id": "7"})
+
+    async def page(request: web.Request) -> web.StreamResponse:
+        return web.json_response({"answer": answer, "peers": os.environ["SLUICE_PEERS"]})
+
     async def stream(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse()
         await response.prepare(request)
@@ -36,6 +45,7 @@ async def main() -> None:
 
     app = web.Application(client_max_size=1 << 30)
     app.add_routes([web.post("/predict", predict), web.post("/stream", stream), web.get("/v2/models/{n}/ready", ready)])
+    app.add_routes([web.post("/v1/models/{n}:predict", infer), web.get("/", page)])
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", given.http_port, backlog=1024).start()

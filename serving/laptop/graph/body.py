@@ -38,9 +38,9 @@ class Body:
                 held.clear()
         return cls(bytes(held), file, size)
 
-    def send(self) -> "bytes | AsyncIterator[bytes]":
-        """What aiohttp's client takes as data; may be called again while another one is being sent."""
-        return self._data if self._file is None else self._pieces()
+    def send(self) -> AsyncIterator[bytes]:
+        """The bytes piece by piece; may be called again while another one is being sent."""
+        return self._pieces() if self._file else self._held()
 
     def read(self) -> bytes:
         """All of it, in memory."""
@@ -50,6 +50,10 @@ class Body:
         """Give the file back."""
         if self._file is not None:
             self._file.close()
+
+    async def _held(self) -> AsyncIterator[bytes]:
+        for at in range(0, len(self._data), _PIECE):
+            yield self._data[at : at + _PIECE]
 
     async def _pieces(self) -> AsyncIterator[bytes]:
         assert self._file is not None
