@@ -27,3 +27,26 @@ def make_qa(
     made = run(passages.path, QASettings.model_validate(settings), questions.path)
     sums = {"questions": made.count, "dropped": sum(made.dropped.values())}
     log_metrics(summary, sums | made.by_category | made.by_origin)
+
+
+@step
+def lecture_questions(
+    passages: Input[Dataset],
+    sentences: Input[Dataset],
+    recordings: Input[Dataset],
+    settings: dict,  # type: ignore[type-arg]
+    questions: Output[Dataset],
+) -> None:
+    """Make questions about lectures: those known of a recording, and rule-made ones, split by lecture.
+
+    Args:
+        passages: Segments of the lectures, as segment wrote them.
+        sentences: Sentences of the lectures with their times, as segment wrote them.
+        recordings: What recordings wrote; known questions stand in its stage "recording".
+        settings: Section `make_qa` of the system's YAML (see QASettings).
+        questions: Parquet, one row a question, with the segments that answer it.
+    """
+    from components.make_qa.lectures import lecture_questions as run
+    from components.make_qa.settings import QASettings
+
+    run(passages.path, sentences.path, recordings.path, QASettings.model_validate(settings), questions.path)

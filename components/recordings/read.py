@@ -1,0 +1,121 @@
+"""One recording: any audio or video file in; its stages on disk out, or the reason why it is left out."""
+
+import hashlib
+import math
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from components.recordings.cues import read_cues
+from components.recordings.measure import Tally
+from components.recordings.notes import Note, facts
+from components.recordings.settings import RecordingSettings
+from components.recordings.sources import Source
+from components.recordings.tables import version_of, write_stage
+from serving.errors import SluiceError
+from serving.media import Media, Recording, Stretch, cut
+
+_HOLDS = {
+    ".wav": "wav", ".mp3": "mp3", ".m4a": "m4a", ".mp4": "mp4", ".mov": "mov", ".ogg": "ogg", ".oga": "ogg",
+    ".opus": "ogg", ".flac": "flac", ".mkv": "matroska", ".webm": "webm", ".aac": "aac",
+}  # fmt: skip
+"""What a file's name promises of its container."""
+
+
+class Left(NamedTuple):
+    """A recording that is left out, and why."""
+
+    lecture: str
+    file: str
+    reason: str
+
+
+def read_recording(
+    source: Source, file: str, lecture_id: str, note: Note | None, settings: RecordingSettings, out: Path
+) -> dict[str, Any] | Left:
+    """Decode ``file`` once, in bounded memory, and write ``out/<lecture_id>/{recording,windows,silences}.parquet``.
+
+    Also ``reference.parquet`` where a transcript lies beside it. Returns the row of stage "recording", or why the file
+    is left out: broken, empty, silent, too short or long, no recording at all. A name that promises another container
+    than the file holds is only noted: what counts is what can be heard.
+    """
+    try:
+        with source.local(file) as path:
+            return _read(source, file, path, lecture_id, note, settings, out)
+    except (SluiceError, OSError, ValueError) as error:
+        shutil.rmtree(out / lecture_id, ignore_errors=True)
+        return Left(lecture_id, file, str(error))
+
+
+def _read(
+    source: Source, file: str, path: Path, lecture_id: str, note: Note | None, settings: RecordingSettings, out: Path
+) -> dict[str, Any]:
+    with path.open("rb") as stream:
+        sha = hashlib.file_digest(stream, "sha256").hexdigest()
+    version = version_of(sha, settings.model_dump_json(exclude={"workers"}))
+    with Recording(path) as recording:
+        tally, counter = Tally(), _Counter()
+        heard = cut(tally.listen(_bounded(recording, settings.max_s)), settings.window_s)
+        write_stage(out, lecture_id, "windows", counter.rows(heard), version)
+        media, damaged = recording.media, recording.damaged
+    if tally.seconds < settings.min_s:
+        raise SluiceError(f"too short: {tally.seconds:.2f} s of sound, at least {settings.min_s:g} s are needed")
+    if not counter.count:
+        raise SluiceError(f"silent: nothing can be heard in its {tally.seconds:.0f} s ({tally.loudness:.0f} dBFS)")
+    write_stage(out, lecture_id, "silences", tally.silences(), version)
+    notes = [_promise(file, media), "a part of it could not be decoded" if damaged else ""]
+    notes.append(_reference(source, file, lecture_id, version, out))
+    row = {
+        **facts(lecture_id, note), "file": file, "sha256": sha, "codec": media.codec, "duration_s": tally.seconds,
+        "sample_rate": media.sample_rate, "channels": media.channels, "loudness": tally.loudness,
+        "silence_share": tally.silence_share, "video": media.video, "changed_at": source.changed_at(file),
+        "note": "; ".join(text for text in notes if text),
+    }  # fmt: skip
+    write_stage(out, lecture_id, "recording", [row], version)
+    return row
+
+
+def _bounded(recording: Recording, most: float) -> Iterator[Any]:
+    seconds = 0.0
+    declared = recording.media.duration_s
+    if not math.isnan(declared) and declared > most:
+        raise SluiceError(f"too long: {declared / 3600:.1f} h, at most {most / 3600:g} h are read (setting max_s)")
+    for block in recording.blocks():
+        seconds += len(block) / 16_000
+        if seconds > most:
+            raise SluiceError(f"too long: over {most / 3600:g} h (setting max_s)")
+        yield block
+
+
+class _Counter:
+    count = 0
+
+    def rows(self, stretches: Iterator[Stretch]) -> Iterator[Mapping[str, Any]]:
+        """Rows of stage "windows"."""
+        for stretch in stretches:
+            samples = np.round(np.clip(stretch.samples, -1, 1) * 32_767).astype("<i2")
+            yield {"window": self.count, "start": stretch.start, "end": stretch.end, "samples": samples.tobytes()}
+            self.count += 1
+
+
+def _promise(file: str, media: Media) -> str:
+    suffix = PurePosixPath(file).suffix.lower()
+    wrong = suffix in _HOLDS and _HOLDS[suffix] not in media.container.split(",")
+    return f"named {suffix}, holds {media.container.split(',')[0]}" if wrong else ""
+
+
+def _reference(source: Source, file: str, lecture_id: str, version: str, out: Path) -> str:
+    """Write the reference transcript if there is one; return what is wrong with it, or ""."""
+    beside = source.reference(file)
+    if not beside:
+        return ""
+    try:
+        text = source.text(beside)
+        cues = [cue._asdict() for cue in read_cues(text, beside)]
+    except SluiceError as error:
+        return f"its reference was not read: {error}"
+    write_stage(out, lecture_id, "reference", cues, version_of(version, text))
+    return ""

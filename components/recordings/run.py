@@ -1,0 +1,72 @@
+"""recordings as a function: a file, folder or bucket in; stages of every lecture, a quarantine and a page out."""
+
+import logging
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from components.ingest.progress import track
+from components.recordings.notes import FILE, Note, read_notes, unique_ids
+from components.recordings.read import Left, read_recording
+from components.recordings.settings import RecordingSettings
+from components.recordings.sources import Source, open_source
+from components.recordings.tables import QUARANTINE, write_quarantine
+from serving.errors import SluiceError
+from serving.files import atomic_dir
+
+log = logging.getLogger(__name__)
+
+
+def recordings(source: str, settings: RecordingSettings, out: str | Path, report: str | Path) -> list[str]:
+    """Read every recording of ``source`` to ``out`` (a directory, whole or not at all); return the lectures' ids.
+
+    ``source``: file, folder, s3:// prefix, or "" for our own samples. ``out``: ``<id>/{recording,windows,silences,
+    reference}.parquet`` (see `components.recordings.tables`) and ``quarantine.parquet``. A file that cannot be used is
+    named there with the reason, and the rest go on. SluiceError: no such source, or none of its files can be used.
+    """
+    from components.recordings.report import write_report
+
+    place = open_source(source)
+    notes = read_notes(place.text(FILE), f"{place.root}/{FILE}") if FILE in place.beside else {}
+    ids = unique_ids(place.recordings, notes)
+    with atomic_dir(out) as folder:
+        with ThreadPoolExecutor(settings.workers) as pool:
+            found = pool.map(
+                lambda file: read_recording(place, file, ids[file], notes.get(file), settings, folder), ids
+            )
+            done = list(track(found, len(ids), "Reading recordings"))
+        rows = [row for row in done if not isinstance(row, Left)]
+        left = [one for one in done if isinstance(one, Left)] + _repeats(rows, folder) + _missing(place, notes)
+        gone = {one.lecture for one in left}
+        kept = sorted((row for row in rows if row["lecture_id"] not in gone), key=lambda row: row["lecture_id"])
+        if not kept:
+            why = "; ".join(f"{one.file}: {one.reason}" for one in left[:5])
+            raise SluiceError(f"source {source}: none of {len(ids)} files can be used ({why})")
+        write_quarantine(folder / QUARANTINE, [one._asdict() for one in left])
+    write_report(kept, left, report)
+    for one in left:
+        log.warning("left out %s: %s", one.file, one.reason)
+    log.info("%d recordings, %.1f minutes", len(kept), sum(row["duration_s"] for row in kept) / 60)
+    return [str(row["lecture_id"]) for row in kept]
+
+
+def _repeats(rows: Sequence[dict[str, Any]], folder: Path) -> list[Left]:
+    """Files with the very same bytes as one before: read twice they would stand in training and in tests."""
+    first: dict[str, str] = {}
+    out = []
+    for row in rows:
+        if first.setdefault(row["sha256"], row["file"]) != row["file"]:
+            shutil.rmtree(folder / row["lecture_id"])
+            out.append(Left(row["lecture_id"], row["file"], f"the same file as {first[row['sha256']]}"))
+    return out
+
+
+def _missing(place: Source, notes: dict[str, Note]) -> list[Left]:
+    """Entries of samples.yaml without a file; not of a single file's neighbours."""
+    if len(place.recordings) == 1:
+        return []
+    return [
+        Left("", file, f"{FILE} names it, but there is no such file") for file in notes if file not in place.recordings
+    ]

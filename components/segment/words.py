@@ -1,0 +1,75 @@
+"""Words of a transcript with their times, cleaned: Unicode, fillers; casing and punctuation are for `sentences`."""
+
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+_FILLER = re.compile(r"(?:u+h*m+|u+h+|e+r+m*|a+h+|h+m+|mh+m*)", re.IGNORECASE)
+_EDGE = re.compile(r"^\W+|\W+$")
+
+
+@dataclass(frozen=True)
+class Word:
+    """One spoken word as written, its times in seconds of the recording, confidence 0..1; ``last`` of its segment."""
+
+    text: str
+    start: float
+    end: float
+    confidence: float
+    last: bool = False
+
+
+def words_of(segments: Iterable[Mapping[str, Any]]) -> list[Word]:
+    """The words of a transcript's segments ({text, start, end, confidence, words}) in order, clean.
+
+    A segment without word times gets them in proportion to the words' lengths.
+    """
+    out: list[Word] = []
+    for segment in segments:
+        given = segment.get("words")
+        found = [
+            Word(_unicode(str(w["word"])), float(w["start"]), float(w["end"]), float(w["confidence"]))
+            for w in (given if given is not None and len(given) else spread(segment))
+        ]
+        kept = without_fillers([word for word in found if word.text])
+        out += kept[:-1] + [replace(word, last=True) for word in kept[-1:]]
+    return out
+
+
+def spread(segment: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Words of a segment's text with times in proportion to their letters."""
+    texts = str(segment["text"]).split()
+    start, length = float(segment["start"]), float(segment["end"]) - float(segment["start"])
+    total, done, out = sum(map(len, texts)) or 1, 0, []
+    for text in texts:
+        span = (start + length * done / total, start + length * (done + len(text)) / total)
+        out.append({"word": text, "start": span[0], "end": span[1], "confidence": segment["confidence"]})
+        done += len(text)
+    return out
+
+
+def without_fillers(words: list[Word]) -> list[Word]:
+    """Drop um, uh, er, hmm …; the full stop and the capital that a filler carried go to its neighbours."""
+    out: list[Word] = []
+    opening = False
+    for word in words:
+        bare = _EDGE.sub("", word.text)
+        if bare and _FILLER.fullmatch(bare) and not bare.isupper():  # ER and UH may be abbreviations
+            opening = opening or bare[0].isupper()
+            if word.text[-1] in ".?!" and out and out[-1].text[-1] not in ".?!":
+                out[-1] = replace(out[-1], text=out[-1].text.rstrip(",;:") + word.text[-1])
+            continue
+        out.append(replace(word, text=word.text[:1].upper() + word.text[1:]) if opening else word)
+        opening = False
+    return out
+
+
+def _unicode(text: str) -> str:
+    """NFC, broken encodings mended (ftfy), no control characters, no white space inside."""
+    if not text.isascii():
+        import ftfy
+
+        text = ftfy.fix_text(text, normalization="NFC")
+    return "".join(c for c in text if unicodedata.category(c)[0] != "C" and not c.isspace())

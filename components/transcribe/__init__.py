@@ -1,0 +1,1 @@
+"""Lectures through the transcriber that passed the gates, or else through the one that stands."""

@@ -1,0 +1,84 @@
+"""utterances as a function: recordings with references in; audio and reference texts out."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from components.recordings.sound import Sound
+from components.recordings.tables import lectures, read_stage
+from components.utterances.settings import UtteranceSettings
+from serving.errors import SluiceError
+from serving.files import atomic_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+log = logging.getLogger(__name__)
+
+
+def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str | Path, examples: str | Path) -> int:
+    """Write every cue of every reference as an utterance; return how many.
+
+    corpus: utterance_id, recording_id, start, end (seconds, padding included), samples (int16 little-endian mono
+    16 kHz). examples: utterance_id, recording_id, text, speaker (of the recording's notes, else of the cue's voice
+    tag), condition, split (of the recording, so never in two), seconds float32. Cues longer than the model's window or
+    shorter than ``min_s`` are skipped and counted in the log. SluiceError: no recording has a reference.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    folder, skipped, count = Path(recordings), Counter[str](), 0
+    audio, text = _schemas()
+    with (
+        atomic_file(corpus) as sounds,
+        atomic_file(examples) as texts,
+        pq.ParquetWriter(sounds, audio, compression="zstd", coerce_timestamps="us") as sound_writer,
+        pq.ParquetWriter(texts, text, coerce_timestamps="us") as text_writer,
+    ):
+        for lecture_id in lectures(folder, "reference"):
+            rows = list(_cut(folder, lecture_id, settings, skipped))
+            count += len(rows)
+            sound_writer.write_table(pa.Table.from_pylist([{n: r[n] for n in audio.names} for r in rows], audio))
+            text_writer.write_table(pa.Table.from_pylist([{n: r[n] for n in text.names} for r in rows], text))
+        if not count:
+            raise SluiceError(
+                f"{recordings}: no recording has a reference transcript, which training and measuring need; put a .vtt "
+                "or .srt file of the same name beside each recording, or transcribe without training"
+            )
+    why = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items())) or "none"
+    log.info("%d utterances; skipped: %s", count, why)
+    return count
+
+
+def _schemas() -> "tuple[pa.Schema, pa.Schema]":
+    import pyarrow as pa
+
+    ids = [("utterance_id", pa.string()), ("recording_id", pa.string())]
+    audio = [*ids, ("start", pa.float64()), ("end", pa.float64()), ("samples", pa.binary())]
+    text = [*((name, pa.string()) for name in ("text", "speaker", "condition", "split")), ("seconds", pa.float32())]
+    return pa.schema(audio), pa.schema([*ids, *text])
+
+
+def _cut(folder: Path, lecture_id: str, settings: UtteranceSettings, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
+    cues = read_stage(folder, lecture_id, "reference").to_pylist()
+    about = read_stage(folder, lecture_id, "recording").to_pylist()[0]
+    sound = Sound(folder, lecture_id)
+    for number, cue in enumerate(cues):
+        before = cues[number - 1]["end"] if number else 0.0
+        after = cues[number + 1]["start"] if number + 1 < len(cues) else sound.duration_s
+        # Padding never reaches into a neighbour's words: half of the pause belongs to each.
+        start = max(0.0, cue["start"] - min(settings.padding_s, max(0.0, (cue["start"] - before) / 2)))
+        end = min(sound.duration_s, cue["end"] + min(settings.padding_s, max(0.0, (after - cue["end"]) / 2)))
+        if end - start < settings.min_s:
+            skipped["too short, or after the recording's end"] += 1
+        elif end - start > settings.window_s:
+            skipped[f"longer than the model's {settings.window_s:g} s"] += 1
+        else:
+            samples = sound.cut(start, end)
+            yield {
+                "utterance_id": f"{lecture_id}-{number:04}", "recording_id": lecture_id, "start": start, "end": end,
+                "samples": samples.tobytes(), "text": cue["text"], "speaker": about["speaker"] or cue["speaker"],
+                "condition": about["condition"], "split": about["split"], "seconds": len(samples) / sound.rate,
+            }  # fmt: skip
