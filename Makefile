@@ -36,6 +36,7 @@ compile: $(BIN)/.installed
 check: lint test compile
 
 bench: $(BIN)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
 	$(BIN)/python -m load_tests.bench
 
 drill: $(BIN)/.installed
