@@ -53,3 +53,19 @@ def intervals(values: Floats, resamples: int = 2000, seed: int = 0, level: float
 def interval(values: Floats, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> Interval:
     """The same for one list of scores [n]."""
     return intervals(np.asarray(values, dtype=np.float64)[:, None], resamples, seed, level)[0]
+
+
+def rate(values: Floats, weights: Floats, resamples: int, seed: int) -> Interval:
+    """Sum of ``values`` over sum of ``weights``, and its 95 % percentile bootstrap interval over examples.
+
+    Examples are resampled whole, value and weight together (Efron & Tibshirani 1993, ch. 13; Koehn 2004 for comparing
+    systems; Bisani & Ney 2004 for error rates). In: float64 [n] each. Draws without any weight are left out.
+    """
+    if np.all(weights == 1):
+        means = resampled_means(values, resamples, seed)[:, 0]
+    else:
+        drawn = resampled_means(np.column_stack([values, weights]), resamples, seed)
+        drawn = drawn[drawn[:, 1] > 0]
+        means = drawn[:, 0] / drawn[:, 1]
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(values.sum() / weights.sum()), float(low), float(high))

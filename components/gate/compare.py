@@ -7,9 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from components.evaluate.scores import Floats, Interval, resampled_means
+from components.evaluate.scores import Floats, Interval, rate
 from components.gate.settings import GateSettings
 from serving.errors import SluiceError
+
+LEVEL = 2000
+"""Resamples of a level, which is shown; differences, which decide, take the settings' number."""
 
 
 @dataclass(frozen=True)
@@ -65,25 +68,9 @@ def different(one: str, two: str, odd: set[str]) -> str:
     )
 
 
-def rate(values: Floats, weights: Floats, resamples: int, seed: int) -> Interval:
-    """Sum of ``values`` over sum of ``weights``, and its 95 % percentile bootstrap interval over examples.
-
-    Examples are resampled whole, value and weight together (Efron & Tibshirani 1993, ch. 13; Koehn 2004 for comparing
-    systems; Bisani & Ney 2004 for error rates). In: float64 [n] each. Draws without any weight are left out.
-    """
-    if np.all(weights == 1):
-        means = resampled_means(values, resamples, seed)[:, 0]
-    else:
-        drawn = resampled_means(np.column_stack([values, weights]), resamples, seed)
-        drawn = drawn[drawn[:, 1] > 0]
-        means = drawn[:, 0] / drawn[:, 1]
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(values.sum() / weights.sum()), float(low), float(high))
-
-
 def level(scores: Scores, settings: GateSettings) -> Interval:
     """One system's score with its interval."""
-    return rate(scores.values, scores.weights, 2000, settings.seed)
+    return rate(scores.values, scores.weights, LEVEL, settings.seed)
 
 
 def difference(better: Scores, worse: Scores, settings: GateSettings) -> Interval:

@@ -46,22 +46,23 @@ def gains(facts: Sequence[Check]) -> Figure:
 
 
 def levels(rows: Sequence[Level], top: float | None = None) -> Figure:
-    """Everyone's scores with intervals, one panel an example set; ``top`` ends the axis."""
-    sets, who, metrics = (list(dict.fromkeys(str(row[key]) for row in rows)) for key in ("set", "who", "metric"))
+    """Everyone's scores with intervals, one panel an example set, one place a score; ``top`` ends the axis."""
+    sets, who = (list(dict.fromkeys(str(row[key]) for row in rows)) for key in ("set", "who"))
+    places = {name: list(dict.fromkeys(str(row["metric"]) for row in rows if row["set"] == name)) for name in sets}
     figure = new_figure(9, 3.7)
-    at = {key: row for row in rows for key in [(row["set"], row["who"], row["metric"])]}
-    for axes, name in zip(figure.subplots(1, len(sets), sharey=True, squeeze=False)[0], sets, strict=True):
+    ratios = [len(found) + 1 for found in places.values()]
+    drawn = figure.subplots(1, len(sets), sharey=True, squeeze=False, width_ratios=ratios)[0]
+    for axes, name in zip(drawn, sets, strict=True):
         for i, title in enumerate(who):
-            mean, low, high = (
-                np.array([float(at[name, title, m][k]) for m in metrics]) for k in ("mean", "low", "high")
-            )
-            place = np.arange(len(metrics)) + (i - (len(who) - 1) / 2) * 0.16
+            chosen = [row for row in rows if (row["set"], row["who"]) == (name, title)]
+            mean, low, high = (np.array([float(row[key]) for row in chosen]) for key in ("mean", "low", "high"))
+            shift = (i - (len(who) - 1) / 2) * 0.16
+            at = [places[name].index(str(row["metric"])) + shift for row in chosen]
             spread = np.stack([mean - low, high - mean]).clip(0)
-            colour = COLOURS[i % len(COLOURS)]
-            axes.errorbar(place, mean, yerr=spread, fmt="o", ms=5, capsize=0, color=colour, label=title)
-        axes.set_xticks(range(len(metrics)), metrics)
+            axes.errorbar(at, mean, yerr=spread, fmt="o", ms=5, capsize=0, color=COLOURS[i % len(COLOURS)], label=title)
+        axes.set_xticks(range(len(places[name])), places[name])
         axes.set_ylim(0, top)
         axes.grid(axis="x", visible=False)
-        axes.set_title(f"{name} (n = {at[name, who[0], metrics[0]]['n']})")
+        axes.set_title(f"{name} (n = {max(int(row['n']) for row in rows if row['set'] == name)})")
     legend_below(figure)
     return figure
