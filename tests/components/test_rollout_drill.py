@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from components.rollout.drill import faults
+from components.rollout.drill import faults, transcription
 from components.rollout.drill.scenes import Result
 from components.rollout.manifests import read_manifests
 from serving.errors import SluiceError
@@ -32,6 +32,20 @@ def test_questions_come_from_the_bundle_with_their_files(tiny_bundle):
     assert len(asked) >= 40
     paths = set(pd.read_parquet(tiny_bundle / "index" / "passages.parquet")["path"])
     assert all(set(row["expect"]["paths"]) <= paths for row in asked)
+
+
+def test_a_spoiled_transcriber_says_other_words_and_keeps_its_special_tokens(tmp_path):
+    from tiny_whisper import NANO, WORDS, make_tiny_whisper
+    from tokenizers import Tokenizer
+
+    model = make_tiny_whisper(tmp_path / "model")
+    before = Tokenizer.from_file(str(model / "tokenizer.json"))
+    transcription.spoil(model)
+    after = Tokenizer.from_file(str(model / "tokenizer.json"))
+    assert [after.token_to_id(name) for name in NANO] == [before.token_to_id(name) for name in NANO]
+    assert sorted(after.token_to_id(word) for word in WORDS) == [before.token_to_id(word) for word in WORDS]
+    said = before.encode(" ".join(WORDS)).ids
+    assert all(word != other for word, other in zip(after.decode(said).split(), WORDS, strict=True))
 
 
 def test_the_faulty_server_stands_before_the_command_of_the_manifests(tmp_path):

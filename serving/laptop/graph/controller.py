@@ -91,7 +91,7 @@ class Graph:
         elif missing:
             message = f"waits for InferenceService {', '.join(missing)}"
             made |= {"status": "False", "reason": "ServiceNotReady", "message": message}
-        old = next(iter(obj.get("status", {}).get("conditions", [])), {})
+        old: Object = next(iter(obj.get("status", {}).get("conditions", [])), {})
         same = {k: v for k, v in old.items() if k != "lastTransitionTime"} == made
         made["lastTransitionTime"] = old["lastTransitionTime"] if same else now()
         status = {
