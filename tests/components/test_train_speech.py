@@ -13,7 +13,7 @@ from components.train.loop import Trainer
 from components.train.run import train
 from components.train.settings import Hyperparameters
 from components.train.transcription import Settings, learner, read
-from components.train.transcription.augment import change_speed, mask, perturb
+from components.train.transcription.augment import change_speed, mask, place
 from components.train.transcription.data import mixed, read_tables
 from components.train.transcription.errors import word_errors
 from components.train.world import World
@@ -22,8 +22,8 @@ from components.tune.settings import tune_settings
 from components.tune.study import create
 from serving.errors import SluiceError
 
-HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.02, "batch": 6, "precision": "fp32", "target_modules": "all"}
-SETTINGS = {"epochs": 6, "evaluations": 1, "bands": 1, "band": 4, "gap": 5, "interpolation": 1.0}
+HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.03, "batch": 6, "precision": "fp32", "target_modules": "all"}
+SETTINGS = {"epochs": 8, "evaluations": 1, "bands": 1, "band": 4, "gap": 5, "interpolation": 1.0}
 SPOKEN = ("the", *WORDS[:3])
 
 
@@ -37,7 +37,7 @@ def make_speech(folder, count=24):
     rng = np.random.default_rng(0)
     audio, said = [], []
     for at in range(count):
-        words = ["the", *rng.choice(SPOKEN, rng.integers(0, 3)).tolist()]
+        words = ["the", *rng.choice(SPOKEN, rng.integers(1, 3)).tolist()]
         wave = np.concatenate([tone(word) for word in words])
         audio.append({"utterance_id": f"u{at}", "samples": (wave * 32767).astype("<i2").tobytes()})
         split, condition = ("val" if at % 4 == 0 else "train"), ("known" if at % 3 == 0 else "clean")
@@ -135,9 +135,8 @@ def test_speed_changes_length_and_pitch_and_masks_leave_most_of_the_sound():
     assert len(fast) == pytest.approx(len(wave) / 1.1, abs=1)
     peak = np.abs(np.fft.rfft(fast)).argmax() * 16000 / len(fast)
     assert peak == pytest.approx(990, abs=5)
-    for seed in range(5):
-        held = perturb(wave, len(wave), (0.9, 1.1), 1600, np.random.default_rng(seed))
-        assert len(held) <= len(wave)  # 0.9 would not fit
+    placed = place(np.arange(4.0, dtype=np.float32).reshape(1, 4) + 1, 10, 600)
+    assert placed.shape == (1, 600) and placed[0, 10:14].tolist() == [1, 2, 3, 4] and placed.sum() == 606
     features = np.random.default_rng(0).normal(size=(80, 600)).astype(np.float32)
     holes = mask(features, 200, 2, 12, 2, 40, np.random.default_rng(3)) != features
     assert 0 < holes.mean() < 0.45 and not holes[:, 200:][~holes[:, :200].all(1)].any()

@@ -18,12 +18,14 @@ def change_speed(samples: Floats, factor: float) -> Floats:
     return resample_poly(samples, ratio.denominator, ratio.numerator).astype(np.float32)
 
 
-def perturb(samples: Floats, length: int, speeds: tuple[float, ...], pause: int, rng: np.random.Generator) -> Floats:
-    """One of ``speeds``, as far as the result fits ``length`` samples, behind a random pause of up to ``pause``."""
-    fitting = [speed for speed in speeds if len(samples) / speed <= length] or [1.0]
-    said = change_speed(samples, fitting[rng.integers(len(fitting))])[:length]
-    before = int(rng.integers(0, min(pause, length - len(said)) + 1))
-    return np.concatenate([np.zeros(before, np.float32), said])
+def place(sound: Floats, before: int, frames: int) -> Floats:
+    """Features [mels, heard] of an utterance inside a window of ``frames``, ``before`` frames of silence in front.
+
+    Silence is the lowest value: log-mel features know nothing below 8 under their maximum.
+    """
+    window = np.full((len(sound), frames), sound.min(), np.float32)
+    window[:, before : before + sound.shape[1]] = sound
+    return window
 
 
 def mask(features: Floats, heard: int, bands: int, band: int, gaps: int, gap: int, rng: np.random.Generator) -> Floats:

@@ -1,5 +1,6 @@
 """The learner of a Whisper."""
 
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,12 +12,16 @@ from torch.nn.functional import cross_entropy
 from components.base.speech import TorchWhisper
 from components.train.precision import use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
-from components.train.transcription.augment import mask, perturb
+from components.train.transcription.augment import change_speed, mask, place
 from components.train.transcription.data import Speech, mixed, read_tables, speech
 from components.train.transcription.errors import word_errors
 from components.train.world import World
 
 IGNORED = -100
+HOP = 160
+"""Samples a frame."""
+KEPT = 512
+"""Features that are kept: 64 MB of utterances of 4 s."""
 
 
 class Settings(TrainSettings):
@@ -86,6 +91,7 @@ class SpeechLearner:
         self.whisper, self.data, self.hyper, self.settings = whisper, data, hyper, settings
         self.spec, self.metric = whisper.spec, f"word_accuracy_{data.protocol}"
         self.autocast = whisper.autocast = use_bf16(hyper.precision)
+        self._sound = lru_cache(KEPT)(self._features)
 
     @property
     def model(self) -> Any:
@@ -124,10 +130,20 @@ class SpeechLearner:
     def _heard(self, row: int, rng: np.random.Generator) -> np.ndarray:
         """Features [mels, frames] of a training row as they sound this time."""
         s, said = self.settings, self.whisper.speech
-        length = said.frames * 160
-        wave = perturb(self.data.train.wave(row), length, s.speeds, int(s.pause * said.sample_rate), rng)
-        features = self.whisper.features([wave])[0].numpy()
-        return mask(features, max(1, len(wave) // 160), s.bands, s.band, s.gaps, s.gap, rng)
+        fitting = [speed for speed in s.speeds if len(self.data.train.samples[row]) / speed <= said.frames * HOP]
+        sound = self._sound(row, fitting[rng.integers(len(fitting))] if fitting else 1.0)
+        heard = sound.shape[1]
+        before = int(rng.integers(0, min(int(s.pause * said.sample_rate / HOP), said.frames - heard) + 1))
+        window = place(sound, before, said.frames)
+        return mask(window, before + heard, s.bands, s.band, s.gaps, s.gap, rng)
+
+    def _features(self, row: int, speed: float) -> np.ndarray:
+        """Features [mels, heard] of a training row at a speed, without the silence behind it; kept, as they cost most
+        of a small model's step.
+        """
+        wave = change_speed(self.data.train.wave(row), speed)
+        heard = min(self.whisper.speech.frames, len(wave) // HOP + 2)
+        return self.whisper.features([wave])[0, :, :heard].numpy().copy()
 
     def _tokens(self, rows: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
         """Decoder inputs and the tokens that should follow them [n, t]; padding asks for nothing.
