@@ -14,12 +14,13 @@ from components.train.run import train
 from components.train.settings import Hyperparameters
 from components.train.transcription import Settings, learner, read
 from components.train.transcription.augment import change_speed, mask, place
-from components.train.transcription.data import mixed, read_tables
+from components.train.transcription.data import mixed
 from components.train.transcription.errors import word_errors
 from components.train.world import World
 from components.tune.search import search
 from components.tune.settings import tune_settings
 from components.tune.study import create
+from components.utterances.tables import read_tables
 from serving.errors import SluiceError
 
 HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.03, "batch": 6, "precision": "fp32", "target_modules": "all"}

@@ -13,9 +13,10 @@ from components.base.speech import TorchWhisper
 from components.train.precision import use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
 from components.train.transcription.augment import change_speed, mask, place
-from components.train.transcription.data import Speech, mixed, read_tables, speech
+from components.train.transcription.data import Speech, mixed, speech
 from components.train.transcription.errors import word_errors
 from components.train.world import World
+from components.utterances.tables import read_tables
 
 IGNORED = -100
 HOP = 160
