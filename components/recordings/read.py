@@ -47,7 +47,7 @@ def read_recording(
             return _read(source, file, path, lecture_id, note, settings, out)
     except (SluiceError, OSError, ValueError) as error:
         shutil.rmtree(out / lecture_id, ignore_errors=True)
-        return Left(lecture_id, file, str(error))
+        return Left(lecture_id, file, str(error).removeprefix(f"{PurePosixPath(file).name}: "))
 
 
 def _read(

@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,7 @@ def recordings(source: str, settings: RecordingSettings, out: str | Path, report
             )
             done = list(track(found, len(ids), "Reading recordings"))
         rows = [row for row in done if not isinstance(row, Left)]
-        left = [one for one in done if isinstance(one, Left)] + _repeats(rows, folder) + _missing(place, notes)
+        left = [one for one in done if isinstance(one, Left)] + _repeats(rows, notes, folder) + _missing(place, notes)
         gone = {one.lecture for one in left}
         kept = sorted((row for row in rows if row["lecture_id"] not in gone), key=lambda row: row["lecture_id"])
         if not kept:
@@ -52,11 +52,18 @@ def recordings(source: str, settings: RecordingSettings, out: str | Path, report
     return [str(row["lecture_id"]) for row in kept]
 
 
-def _repeats(rows: Sequence[dict[str, Any]], folder: Path) -> list[Left]:
-    """Files with the very same bytes as one before: read twice they would stand in training and in tests."""
+def _repeats(rows: Sequence[dict[str, Any]], notes: Mapping[str, Note], folder: Path) -> list[Left]:
+    """Files with the very same bytes as another: read twice they would stand in training and in tests.
+
+    The one stays of which most is known.
+    """
     first: dict[str, str] = {}
     out = []
-    for row in rows:
+
+    def unknown(row: Mapping[str, Any]) -> tuple[bool, bool]:
+        return row["file"] not in notes, not (folder / row["lecture_id"] / "reference.parquet").is_file()
+
+    for row in sorted(rows, key=unknown):
         if first.setdefault(row["sha256"], row["file"]) != row["file"]:
             shutil.rmtree(folder / row["lecture_id"])
             out.append(Left(row["lecture_id"], row["file"], f"the same file as {first[row['sha256']]}"))

@@ -67,6 +67,8 @@ def open_source(source: str) -> Source:
     try:
         filesystem, root = fsspec.core.url_to_fs(place)
         root = root.rstrip("/")
+        if not filesystem.exists(root):
+            raise FileNotFoundError("no such file or folder")
         if filesystem.isfile(root):
             parent, name = root.rsplit("/", 1)
             return Source(filesystem, parent, [name], _beside(_relative(filesystem.ls(parent, detail=False), parent)))

@@ -51,15 +51,20 @@ def spread(segment: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def without_fillers(words: list[Word]) -> list[Word]:
-    """Drop um, uh, er, hmm …; the full stop and the capital that a filler carried go to its neighbours."""
+    """Drop um, uh, er, hmm …; the full stop and the capital that a filler carried go to its neighbours.
+
+    The time it took goes to the word before it, or it would count as a pause.
+    """
     out: list[Word] = []
     opening = False
     for word in words:
         bare = _EDGE.sub("", word.text)
         if bare and _FILLER.fullmatch(bare) and not bare.isupper():  # ER and UH may be abbreviations
             opening = opening or bare[0].isupper()
-            if word.text[-1] in ".?!" and out and out[-1].text[-1] not in ".?!":
-                out[-1] = replace(out[-1], text=out[-1].text.rstrip(",;:") + word.text[-1])
+            if out:
+                stop = word.text[-1] if word.text[-1] in ".?!" and out[-1].text[-1] not in ".?!" else ""
+                text = out[-1].text.rstrip(",;:") + stop if stop else out[-1].text
+                out[-1] = replace(out[-1], text=text, end=max(out[-1].end, word.end))
             continue
         out.append(replace(word, text=word.text[:1].upper() + word.text[1:]) if opening else word)
         opening = False

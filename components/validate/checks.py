@@ -45,17 +45,21 @@ def damage(text: str) -> int:
 
 
 def passage_columns(passages: "pd.DataFrame") -> "pd.DataFrame":
-    """One row a passage: row_id and what its suite looks at; repeats count earlier rows with the same text."""
+    """One row a passage: row_id and what its suite looks at; repeats count earlier rows with the same text.
+
+    Two lectures may read one text aloud: a segment repeats another of its own lecture only.
+    """
     import pandas as pd
 
     text = passages["text"].fillna("").astype(str)
+    place = passages["path"].fillna("").astype(str).where(passages["kind"] == "segment", "")
     return pd.DataFrame(
         {
             "row_id": passages["passage_id"].astype(str),
             "id_repeats": passages.groupby("passage_id", dropna=False).cumcount(),
             "words": [len(_WORD.findall(t)) for t in text],
             "tokens": passages["n_tokens"].fillna(0),
-            "text_repeats": text.groupby(text.map(squeeze)).cumcount(),
+            "text_repeats": text.groupby([place, text.map(squeeze)]).cumcount(),
             "letters": text.map(letters),
             "damage": text.map(damage),
             "kind": passages["kind"].fillna(""),
