@@ -3,6 +3,7 @@
 import ast
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
 DIM = 48
 NOON = pd.Timestamp("2026-03-01 12:00", tz="UTC")
 
@@ -31,7 +31,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def documented(root: Path, room: str) -> list[dict[str, Any]]:
-    """Passages out of the documented functions and classes of one of our own rooms."""
+    """Passages out of the documented functions and classes of one package."""
     rows = []
     for file in sorted((root / room).rglob("*.py")):
         source = file.read_text()
@@ -46,8 +46,8 @@ def documented(root: Path, room: str) -> list[dict[str, Any]]:
 
 
 def make_passages(count: int = 80) -> pd.DataFrame:
-    """``count`` passages of serving/, as ingest would shape them."""
-    table = pd.DataFrame(documented(ROOT, "serving")).head(count)
+    """``count`` passages of Python's own logging, which no edit of ours changes, as ingest would shape them."""
+    table = pd.DataFrame(documented(Path(logging.__file__).parents[1], "logging")).head(count)
     table["text"] = table["name"] + "\n" + table["doc"] + "\n" + table["body"]
     table["passage_id"] = [hashlib.sha256(text.encode()).hexdigest()[:16] for text in table["path"] + table["text"]]
     table["summary"] = [" ".join(doc.split(". ")[0].split()).split(": ")[0].rstrip(".") for doc in table["doc"]]
@@ -65,7 +65,7 @@ def make_questions(passages: pd.DataFrame) -> pd.DataFrame:
          "split": row.split, "origin": "rule", "persona": "", "asked_at": NOON}
         for at, row in enumerate(passages.itertuples())
     ]  # fmt: skip
-    own = {**rows[0], "question_id": "p0", "question": "how do I read a bundle?", "withheld": "", "split": "persona"}
+    own = {**rows[0], "question_id": "p0", "question": "how do I set the level of a logger?", "withheld": "", "split": "persona"}
     return pd.DataFrame([*rows, {**own, "origin": "persona", "persona": "novice"}])
 
 

@@ -94,7 +94,7 @@ def test_v1_answers_with_sources_and_names_revision_and_request(client: httpx.Cl
     answer = response.json()["predictions"][0]
     assert set(answer) >= {"answer", "confidence", "abstained", "sources", "revision", "request_id"}
     assert len(answer["sources"]) == 2
-    assert answer["sources"][0]["path"].startswith("serving/")
+    assert answer["sources"][0]["path"].startswith("logging/")
     assert (answer["revision"], answer["request_id"]) == ("codebase-00007", "mine")
     assert (response.headers["x-sluice-revision"], response.headers["x-request-id"]) == ("codebase-00007", "mine")
 
