@@ -1,22 +1,28 @@
 """Broken canaries on a real control plane with real servers: rolled back by themselves, and no user notices."""
 
 import random
+import shutil
 import subprocess
 import sys
 import time
 
 import pytest
 
+from components.base.transcription import fetch
+from components.quantize.whisper_graphs import export_fp32, quantise
 from components.rollout.cluster import Cluster
 from components.rollout.drill import faults
 from components.rollout.drill.__main__ import control_plane, run
-from components.rollout.drill.scenes import SCENES, Stage, play
+from components.rollout.drill.scenes import SCENES, Stage, play, settings_of
 from components.rollout.drill.traffic import Traffic
 from components.rollout.objects import observe, with_percent
 from components.rollout.operate import status
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
 from load_tests.asked import write_asked
+from serving.bundle import Bundle, Lineage, Variant
+from serving.transcription.schema import INPUTS, OUTPUTS
+from serving.transcription.spec import read_speech
 
 pytestmark = pytest.mark.e2e
 QUICK = {"slo": "drill", "window_s": 3, "direct_rate": 20}
@@ -27,7 +33,7 @@ def port() -> int:
 
 
 def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_losing_a_request(tiny_bundle, tmp_path):
-    settings = RolloutSettings(slo="drill", window_s=4, direct_rate=12)
+    settings = settings_of(tiny_bundle)
     with control_plane(tmp_path, port()):
         stage = Stage("codebase", tiny_bundle, tmp_path / "bundles", settings, faults.asked_of(tiny_bundle))
         results = list(play(stage, [], print))
@@ -35,6 +41,43 @@ def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_los
     assert {r.scene: r.fault for r in results} == dict.fromkeys((s.name for s in SCENES), "")
     assert {r.scene: r.failed_stable for r in results} == dict.fromkeys((s.name for s in SCENES), 0)
     assert all(r.requests > 20 for r in results)
+    why = {r.scene: r.reason for r in results}
+    assert "correct answers 0%" in why["wrong"]
+    assert "p95" in why["slow"]
+    assert "errors" in why["crash"]
+    assert "never got ready: ModelLoadFailed" in why["never ready"]
+
+
+@pytest.fixture(scope="module")
+def speech_bundle(tmp_path_factory):
+    """A transcriber as `pack` leaves it: whisper-nano as INT8."""
+    place = tmp_path_factory.mktemp("speech")
+    model, bundle = place / "model", place / "bundle"
+    fetch("whisper-nano", model)
+    export_fp32(model, place / "fp32")
+    quantise(place / "fp32", bundle / "speech" / "int8")
+    shutil.copy(model / "tokenizer.json", bundle)
+    size = sum(file.stat().st_size for file in (bundle / "speech" / "int8").iterdir())
+    Bundle(
+        system="lectures-transcriber",
+        task="transcription",
+        base_model="whisper-nano",
+        speech=read_speech(model),
+        lineage=Lineage(data="none"),
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        variants={"int8": Variant(file="speech/int8", bytes=size)},
+        variant="int8",
+    ).write(bundle)
+    return bundle
+
+
+def test_broken_transcribers_are_rolled_back_too_and_no_recording_is_lost(speech_bundle, tmp_path):
+    asked = faults.asked_of(speech_bundle)
+    with control_plane(tmp_path, port()):
+        stage = Stage("lectures-transcriber", speech_bundle, tmp_path / "bundles", settings_of(speech_bundle), asked)
+        results = list(play(stage, [], print))
+    assert {r.scene: (r.fault, r.failed_stable) for r in results} == {s.name: ("", 0) for s in SCENES}
     why = {r.scene: r.reason for r in results}
     assert "correct answers 0%" in why["wrong"]
     assert "p95" in why["slow"]
@@ -94,6 +137,9 @@ from pathlib import Path
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
 from load_tests.asked import write_asked
+from serving.bundle import Bundle, Lineage, Variant
+from serving.transcription.schema import INPUTS, OUTPUTS
+from serving.transcription.spec import read_speech
 settings = RolloutSettings(**{2})
 print(*release("codebase", Path("{0}"), "", "2", Path("{1}"), settings, Path("{3}/v"), Path("{3}/r")))
 """
