@@ -28,10 +28,16 @@ class Recorder:
     def __init__(self, path: str) -> None:
         """Open ``path`` and write the header."""
         self.rows: list[list[object]] = []
+        self.runner: Any = None
+        self.began = False
         self.stream = open(path, "w", newline="")  # noqa: SIM115  closed when Locust quits
         self.writer = csv.writer(self.stream)
         self.writer.writerow(COLUMNS)
         gevent.spawn(self.run)
+
+    def opened(self, environment: Any, **_: Any) -> None:
+        """Locust's init event: keep what can end the window."""
+        self.runner = environment.runner
 
     def run(self) -> None:
         """Write what has gathered, twice a second."""
@@ -46,7 +52,10 @@ class Recorder:
         self.stream.flush()
 
     def record(self, response_time: float, response: Any, exception: Exception | None, context: Any, **_: Any) -> None:
-        """Locust's request event: turn one request into one row."""
+        """Locust's request event: turn one request into one row. The first one opens the window, however late."""
+        if not self.began:
+            self.began = True
+            gevent.spawn_later(PLAN.seconds, self.runner.quit)
         status = int(response.status_code or 0)
         body = _body(response) if 200 <= status < 300 else None
         wrong = "" if not 200 <= status < 300 else shape_error(body)
@@ -69,6 +78,7 @@ def _body(response: Any) -> Any:
 if PLAN.out:
     recorder = Recorder(PLAN.out)
     events.request.add_listener(recorder.record)
+    events.init.add_listener(recorder.opened)
     events.quitting.add_listener(lambda **_: recorder.flush())
 
 

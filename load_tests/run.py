@@ -57,7 +57,7 @@ def run_targets(
             cwd=quiet,
             preexec_fn=die_with_parent,
         )
-        code = _watch(process, seconds + timeout_s + START_UP_S, tick)
+        code = _watch(process, seconds + 2 * timeout_s + START_UP_S, tick)
     if code != 0:
         raise SluiceError(f"Locust stopped with status {code}; its log {log} ends: {log.read_text()[-600:].strip()}")
     return read_samples(samples)
@@ -66,7 +66,8 @@ def run_targets(
 def _command(targets: Sequence[Target], seconds: float, timeout_s: float) -> list[str]:
     users = str(sum(target.users for target in targets))
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", users]
-    command += ["--spawn-rate", users, "--run-time", f"{math.ceil(seconds)}s", "--only-summary"]
+    # The locustfile ends the window, counted from the first answer; this ends a run without any.
+    command += ["--spawn-rate", users, "--run-time", f"{math.ceil(seconds + timeout_s)}s", "--only-summary"]
     return [
         *command,
         "--stop-timeout",

@@ -16,8 +16,8 @@ class RolloutSettings(Settings):
     settle_s: how long a changed split may take until it shows. alpha: one-sided significance level of each test.
     min_samples: answered or failed requests each side needs. min_questions: labelled requests both sides must have
     answered. The tolerances: share of errors, share of labelled requests answered correctly, ratio of latency (median
-    and p95). repeats: how often a window is looked at again when nothing but the SLO's speed was missed, as by another
-    program on the same machine; errors and a canary worse than stable get no second look.
+    and p95). repeats: how often a window is looked at again when nothing but the SLO's speed was missed or too few
+    requests came through, as by another program on the same machine; errors and a worse canary get no second look.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)

@@ -55,7 +55,7 @@ class Load:
     @property
     def light(self) -> float:
         """Requests/s offered to each revision's own address beside that: enough samples, and a little over."""
-        return self.settings.direct_rate or max(self.rate / 4, 1.3 * self.settings.min_samples / self.settings.window_s)
+        return self.settings.direct_rate or max(self.rate / 4, 1.6 * self.settings.min_samples / self.settings.window_s)
 
     def run(self, name: str, targets: list[Target], watch: Watcher) -> "pd.DataFrame":
         """Put the targets under load for one window."""
@@ -102,10 +102,11 @@ def alone(load: Load, now: Observed, watch: Watcher) -> Window:
 
 
 def only_slow(verdicts: Sequence[Verdict], slo: SLO) -> bool:
-    """Was nothing but the SLO's speed missed: no error too many, and the canary no worse than stable?"""
+    """Was nothing but speed missed: no error too many, the canary no worse than stable, or too few requests to tell?"""
     failed = [v for v in verdicts if not v.passed]
     errors = [float(v) for f in failed for name, v in f.figures.items() if name.startswith("error_rate_")]
-    return bool(failed) and all(v.gate == "load" for v in failed) and all(rate <= slo.error_rate for rate in errors)
+    open_still = all(v.gate == "load" or "p_errors" not in v.figures for v in failed)
+    return bool(failed) and open_still and all(rate <= slo.error_rate for rate in errors)
 
 
 def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.DataFrame":

@@ -97,13 +97,14 @@ def test_small_counts_are_tested_exactly_and_large_ones_by_z():
 @pytest.mark.parametrize(
     ("load", "canary", "again"),
     [
-        (window(ms=400), True, True),
-        (window(ms=400, errors=20), True, False),
-        (window(ms=400), False, False),
-        (window(), True, False),
+        (window(ms=400), None, True),
+        (window(ms=400, errors=20), None, False),
+        (window(ms=400), {"p_errors": 1.0}, False),
+        (window(), {"requests_canary": 12}, True),
+        (window(), None, False),
     ],
-    ids=["slow", "slow with errors", "slow and worse than stable", "good"],
+    ids=["slow", "slow with errors", "slow and worse than stable", "too few to tell", "good"],
 )
-def test_only_a_miss_of_speed_alone_gets_a_second_look(load, canary, again):
+def test_only_a_miss_of_speed_alone_or_too_few_requests_get_a_second_look(load, canary, again):
     slo = SLO(requests_per_s=1)
-    assert only_slow([judge(load, slo, "on_split"), Verdict("canary", canary, "", {})], slo) is again
+    assert only_slow([judge(load, slo, "on_split"), Verdict("canary", canary is None, "", canary or {})], slo) is again

@@ -2,6 +2,7 @@
 
 import pandas as pd
 import pytest
+from tokenizers import Tokenizer, models
 
 from components.rollout.drill import faults, transcription
 from components.rollout.drill.scenes import Result
@@ -35,17 +36,16 @@ def test_questions_come_from_the_bundle_with_their_files(tiny_bundle):
 
 
 def test_a_spoiled_transcriber_says_other_words_and_keeps_its_special_tokens(tmp_path):
-    from tiny_whisper import NANO, WORDS, make_tiny_whisper
-    from tokenizers import Tokenizer
-
-    model = make_tiny_whisper(tmp_path / "model")
-    before = Tokenizer.from_file(str(model / "tokenizer.json"))
-    transcription.spoil(model)
-    after = Tokenizer.from_file(str(model / "tokenizer.json"))
-    assert [after.token_to_id(name) for name in NANO] == [before.token_to_id(name) for name in NANO]
-    assert sorted(after.token_to_id(word) for word in WORDS) == [before.token_to_id(word) for word in WORDS]
-    said = before.encode(" ".join(WORDS)).ids
-    assert all(word != other for word, other in zip(after.decode(said).split(), WORDS, strict=True))
+    special, words = ["<|endoftext|>", "<|startoftranscript|>"], ["one", "two", "three", "river"]
+    before = Tokenizer(models.WordLevel({word: at for at, word in enumerate([*special, *words])}))
+    before.add_special_tokens(special)
+    before.save(str(tmp_path / "tokenizer.json"))
+    transcription.spoil(tmp_path)
+    after = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert [after.token_to_id(name) for name in special] == [0, 1]
+    said = [after.id_to_token(before.token_to_id(word)) for word in words]
+    assert sorted(said) == sorted(words)
+    assert all(word != other for word, other in zip(said, words, strict=True))
 
 
 def test_the_faulty_server_stands_before_the_command_of_the_manifests(tmp_path):

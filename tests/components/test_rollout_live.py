@@ -9,6 +9,7 @@ import yaml
 
 from components.rollout.cluster import Cluster
 from components.rollout.component import rollout
+from components.rollout.graph import apply_graphs
 from components.rollout.manifests import read_manifests
 from components.rollout.objects import observe, with_percent
 from components.rollout.operate import rollback, status
@@ -111,11 +112,30 @@ def test_a_release_goes_up_a_worse_one_comes_back_and_a_person_can_undo(desk):
     assert (now["version"], now["ready"], now["canary_percent"], now["history"]) == ("1", True, None, [])
     assert now["traffic"][0]["percent"] == 100
 
+    graphs_follow(desk)
     left_alone(desk, good)
 
 
 def status_reason(version: str) -> str:
     return f"bundle {status('codebase')['bundle']} (version {version}) is already at 100 %"
+
+
+def graphs_follow(desk):
+    """A graph is made once all of its services are there, and changed when its manifest is."""
+    base = desk.place / "base"
+    (base / "chain").mkdir(parents=True)
+    steps = [{"serviceName": "codebase"}, {"serviceName": "other", "data": "$response"}]
+    graph = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "InferenceGraph", "metadata": {"name": "chain"}}
+    cluster = Cluster()
+    for kept, told in ((2, "waits for other"), (1, "was created"), (1, "stands as it should")):
+        spec = {"nodes": {"root": {"routerType": "Sequence", "steps": steps[:kept]}}}
+        (base / "chain" / "graph.yaml").write_text(yaml.safe_dump({**graph, "spec": spec}))
+        assert apply_graphs(cluster, "codebase", base) == [f"InferenceGraph chain {told}"]
+    spec["nodes"]["root"]["steps"][0]["dependency"] = "Hard"
+    (base / "chain" / "graph.yaml").write_text(yaml.safe_dump({**graph, "spec": spec}))
+    assert apply_graphs(cluster, "codebase", base) == ["InferenceGraph chain was changed"]
+    assert apply_graphs(cluster, "elsewhere", base) == []
+    cluster.close()
 
 
 def left_alone(desk, good):

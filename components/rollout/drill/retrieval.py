@@ -6,7 +6,7 @@ from typing import Any
 from serving.errors import SluiceError
 
 INDEX = Path("index") / "passages.parquet"
-SETTINGS: dict[str, Any] = {"slo": "drill", "window_s": 4, "direct_rate": 12}
+SETTINGS: dict[str, Any] = {"slo": "drill", "window_s": 4}
 
 
 def spoil(bundle: Path) -> None:
