@@ -68,12 +68,14 @@ def _cut(folder: Path, lecture_id: str, settings: UtteranceSettings, skipped: Co
     for number, cue in enumerate(cues):
         before = cues[number - 1]["end"] if number else 0.0
         after = cues[number + 1]["start"] if number + 1 < len(cues) else sound.duration_s
-        # Padding never reaches into a neighbour's words: half of the pause belongs to each.
-        start = max(0.0, cue["start"] - min(settings.padding_s, max(0.0, (cue["start"] - before) / 2)))
-        end = min(sound.duration_s, cue["end"] + min(settings.padding_s, max(0.0, (after - cue["end"]) / 2)))
-        if end - start < settings.min_s:
+        # Padding never reaches into a neighbour's words (half of the pause belongs to each), nor beyond the window.
+        length = min(cue["end"], sound.duration_s) - cue["start"]
+        padding = max(0.0, min(settings.padding_s, (settings.window_s - length) / 2))
+        start = max(0.0, cue["start"] - min(padding, max(0.0, (cue["start"] - before) / 2)))
+        end = min(sound.duration_s, cue["end"] + min(padding, max(0.0, (after - cue["end"]) / 2)))
+        if length < settings.min_s:
             skipped["too short, or after the recording's end"] += 1
-        elif end - start > settings.window_s:
+        elif length > settings.window_s:
             skipped[f"longer than the model's {settings.window_s:g} s"] += 1
         else:
             samples = sound.cut(start, end)

@@ -1,0 +1,121 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from kfp.dsl import Dataset
+
+from components.recordings.run import recordings
+from components.recordings.settings import RecordingSettings
+from components.recordings.sound import Sound
+from components.recordings.sources import SAMPLES
+from components.utterances.component import utterances as component
+from components.utterances.run import utterances
+from components.utterances.settings import UtteranceSettings
+from components.validate import highlights, transcription
+from components.validate.settings import SpeechSettings, SummarySettings
+from serving.errors import SluiceError
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two of our samples, one without notes and with other times in its reference."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out")
+    for name in ("tides-1.ogg", "tides-1.vtt", "bees-1.ogg"):
+        shutil.copy(SAMPLES / name, source / name)
+    (source / "bees-1.vtt").write_text(
+        "WEBVTT\n\n00:00.400 --> 00:03.000\n<v Ada>A bee can tell.\n\n00:03.050 --> 00:12.000\n<v Ada>Far too long.\n\n"
+        "00:49.000 --> 00:49.050\n<v Ada>short\n\n01:30.000 --> 01:31.000\n<v Ada>after the end\n"
+    )
+    (source / "samples.yaml").write_text("- {file: tides-1.ogg, speaker: Grace, condition: noise, split: test}\n")
+    recordings(str(source), RecordingSettings(), out / "recordings", out / "r.html")
+    return out / "recordings"
+
+
+@pytest.fixture(scope="module")
+def tables(read: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What the component makes of them for a model with a window of 6 s."""
+    folder = tmp_path_factory.mktemp("tables")
+    made = [Dataset(uri=str(folder / name)) for name in ("audio.parquet", "utterances.parquet")]
+    component.python_func(Dataset(uri=str(read)), {"window_s": 6.0}, *made)
+    return tuple(pd.read_parquet(one.path) for one in made)  # type: ignore[return-value]
+
+
+def test_every_cue_that_fits_becomes_an_utterance_with_its_sound(read: Path, tables) -> None:
+    audio, texts = tables
+    assert audio["utterance_id"].tolist() == texts["utterance_id"].tolist() and len(texts) == 14
+    tide = texts[texts["recording_id"] == "tides-1"]
+    assert tide["text"].iloc[1] == "We call this slow movement of the water the tide." and len(tide) == 13
+    assert tide[["speaker", "condition", "split"]].drop_duplicates().values.tolist() == [["Grace", "noise", "test"]]
+    bee = texts[texts["recording_id"] == "bees-1"]
+    assert bee["text"].tolist() == ["A bee can tell."] and bee["speaker"].tolist() == ["Ada"]
+    assert bee["split"].iloc[0] in ("train", "val", "test") and bee["condition"].iloc[0] == "unknown"
+    row = audio.iloc[5]
+    assert row["samples"] == Sound(read, row["recording_id"]).cut(row["start"], row["end"]).tobytes()
+    assert np.allclose(texts["seconds"], audio["samples"].map(len) / 32_000)
+
+
+def test_padding_never_reaches_into_the_neighbours_words(tables) -> None:
+    audio = tables[0].set_index("utterance_id")
+    assert audio.loc["bees-1-0000", "start"] == pytest.approx(0.25)
+    assert audio.loc["bees-1-0000", "end"] == pytest.approx(3.025)
+
+
+def test_without_any_reference_there_is_nothing_to_learn_from(tmp_path: Path) -> None:
+    (tmp_path / "source").mkdir()
+    shutil.copy(SAMPLES / "bees-1.ogg", tmp_path / "source" / "bees-1.ogg")
+    recordings(str(tmp_path / "source"), RecordingSettings(), tmp_path / "out", tmp_path / "r.html")
+    with pytest.raises(SluiceError, match="put a .vtt or .srt file of the same name beside each recording"):
+        utterances(tmp_path / "out", UtteranceSettings(), tmp_path / "a", tmp_path / "u")
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_data_gate_finds_every_kind_of_bad_utterance(tables) -> None:
+    audio, texts = (table.copy() for table in tables)
+    ids, row = texts["utterance_id"].tolist(), audio.columns.get_loc("samples")
+    audio.iat[1, row] = audio.iat[2, row]
+    audio.iat[3, row] = bytes(len(audio.iat[3, row]))
+    audio.iat[4, row] = audio.iat[4, row][:16_000]
+    loud = np.frombuffer(audio.iat[5, row], "<i2").astype(int) * 50
+    audio.iat[5, row] = loud.clip(-32_768, 32_767).astype("<i2").tobytes()
+    texts.loc[6, "text"], texts.loc[7, "text"], texts.loc[8, "split"] = " … ", "word " * 60, "exam"
+    audio = audio.drop(index=9)
+    found = transcription.check(audio, texts, SpeechSettings())
+    bad = found.quarantined.groupby("row_id")["reasons"].agg(lambda r: " | ".join(x for each in r for x in each))
+    expected = {
+        2: "duplicates",
+        3: "loudness",
+        4: "times",
+        5: "clipping",
+        6: "reference",
+        7: "rate",
+        8: "leak",
+        9: "audio",
+    }
+    assert {name for number, name in expected.items() if name not in bad.get(ids[number], "")} == set()
+    assert found.corpus["utterance_id"].tolist() == found.examples["utterance_id"].tolist()
+    assert not found.verdict.passed and "a split has fewer than 1 utterances" in found.verdict.reason
+
+
+def test_the_data_gate_judges_documents_and_their_bullets() -> None:
+    said = pd.DataFrame(
+        [(d, p, f"Sentence {p} of {d} says a thing.", 0.0, 1.0) for d in "abcde" for p in range(5)],
+        columns=["document_id", "position", "text", "start", "end"],
+    )  # fmt: skip
+    said.loc[0, "text"], said.loc[6, "end"] = "  ", -1.0
+    told = pd.DataFrame({"document_id": list("abcdex"), "bullets": [["Things are said."]] * 6, "source": "sample",
+                         "split": ["train", "val", "test", "train", "train", "train"], "condition": ""})  # fmt: skip
+    told.at[2, "bullets"], told.at[3, "bullets"], told.at[4, "bullets"] = [], ["Fine.", ""], ["word " * 99]
+    found = highlights.check(said, told, SummarySettings(max_quarantined=0.1))
+    bad = found.quarantined.set_index("row_id")["reasons"].map(lambda reasons: reasons[0].split(":")[0])
+    assert bad.to_dict() == {
+        "a:0": "emptiness",
+        "b:1": "times",
+        "c": "bullets",
+        "d": "emptiness",
+        "e": "length",
+        "x": "document",
+    }
+    assert len(found.corpus) == 23 and found.examples["document_id"].tolist() == ["a", "b"]
+    assert "66.7% of summaries quarantined" in found.verdict.reason
