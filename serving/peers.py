@@ -1,6 +1,7 @@
 """Sibling services under the page's own origin: a browser may ask the retriever through the transcriber's address.
 
-No open proxy: only services that ``--peers`` names, only the routes below, bodies under the server's own limit.
+No open proxy: only services that ``--peers`` or SLUICE_PEERS names, only the routes below, bodies under the server's own
+limit.
 """
 
 import os
@@ -20,16 +21,31 @@ ROUTES = {
 PREFIX = "/peers/"
 
 
-class Peers:
-    """Passes requests on to the services ``names`` at the URL ``template`` (with ``{name}``; default SLUICE_PEERS)."""
+def addresses(names: tuple[str, ...], text: str) -> dict[str, str]:
+    """Base URLs of peers by name. ``text`` is a URL with ``{name}`` in it, for each of ``names``, or a list a=url,b=url.
 
-    def __init__(self, names: tuple[str, ...], seconds: float, template: str | None = None) -> None:
-        template = os.environ.get("SLUICE_PEERS", "") if template is None else template
-        if template and "{name}" not in template:
-            raise SluiceError(f"SLUICE_PEERS={template!r}: expected a URL with {{name}} in it")
-        self.names = names if template else ()
-        self._template, self._seconds = template.rstrip("/"), seconds
+    Errors: `SluiceError` for anything else.
+    """
+    if not text or "{name}" in text:
+        return {name: text.replace("{name}", name).rstrip("/") for name in names if text}
+    pairs = [pair.partition("=") for pair in text.split(",")]
+    if not all(name and url.startswith("http") for name, _, url in pairs):
+        raise SluiceError(f"SLUICE_PEERS={text!r}: expected a URL with {{name}} in it, or name=url,name=url")
+    return {name.strip(): url.rstrip("/") for name, _, url in pairs}
+
+
+class Peers:
+    """Passes requests on to the services at ``urls``, given up after ``seconds``."""
+
+    def __init__(self, urls: dict[str, str], seconds: float) -> None:
+        self.names = tuple(urls)
+        self._urls, self._seconds = urls, seconds
         self._client: Any = None
+
+    @classmethod
+    def from_environment(cls, names: tuple[str, ...], seconds: float) -> "Peers":
+        """Those that ``names`` and SLUICE_PEERS tell of."""
+        return cls(addresses(names, os.environ.get("SLUICE_PEERS", "")), seconds)
 
     async def answer(self, method: str, path: str, body: bytes, send: Send) -> None:
         """Answer ``/peers/<name>/<route>``. Errors: 404 for any other name or route, 503 where the peer is away."""
@@ -39,7 +55,7 @@ class Peers:
         if (method, route) not in ROUTES:
             raise unknown(f"no such route of a peer; there are {', '.join(f'{m} {r}' for m, r in ROUTES)}")
         answer = await self._ask(name, method, ROUTES[method, route].format(name=name), body)
-        kept = ("content-type", "x-sluice-revision", "retry-after")
+        kept = ("content-type", "retry-after")
         headers = [(key.encode(), value.encode()) for key, value in answer.headers.items() if key.lower() in kept]
         await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": answer.content})
@@ -56,8 +72,7 @@ class Peers:
             self._client = httpx.AsyncClient(timeout=self._seconds, trust_env=False, follow_redirects=False)
         headers = {"x-request-id": current().request_id} | ({"content-type": "application/json"} if body else {})
         try:
-            url = self._template.format(name=name) + path
-            return await self._client.request(method, url, content=body or None, headers=headers)
+            return await self._client.request(method, self._urls[name] + path, content=body or None, headers=headers)
         except httpx.TimeoutException:
             raise Refused(504, f"peer {name!r} did not answer in {self._seconds:g} s") from None
         except httpx.HTTPError:

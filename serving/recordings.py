@@ -5,10 +5,10 @@ recording of two hours holds up none of five seconds, needs no more memory, and 
 """
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
 from serving.batching import Batcher
@@ -103,10 +103,10 @@ class Hearing:
         """Seconds that the container claims; ``None`` where it does not say."""
         from serving.media import probe
 
-        if not isinstance(audio, Path):
+        seconds = probe(audio).duration_s
+        if math.isnan(seconds):
             return None
-        seconds = probe(audio).duration_s or None
-        self._check(seconds or 0.0)
+        self._check(seconds)
         return seconds
 
     def _check(self, seconds: float) -> None:

@@ -51,7 +51,7 @@ class Server:
         self._metrics = ServerMetrics(options.revision)
         self._feedback = FeedbackStore()
         self.model = ServedModel(options, self._metrics, self._feedback)
-        self._peers = Peers(options.peers, 6 * options.limits.deadline)
+        self._peers = Peers.from_environment(options.peers, 6 * options.limits.deadline)
         self._routes = Routes(self.model, self._metrics, self._feedback, options.limits, self._peers)
         intake = self._routes.intake
         self._gate = Gate(self._routes, options.limits, options.revision, self._metrics, self._log, intake)

@@ -14,8 +14,9 @@ from email.message import Message as Header
 from pathlib import Path
 from typing import Any
 
+from serving.errors import SluiceError
 from serving.limits import Receive, Scope
-from serving.refusals import invalid, too_large
+from serving.refusals import Refused, explain, invalid, too_large
 
 FIELDS = 65_536
 """Bytes of all text fields of a form together."""
@@ -59,6 +60,12 @@ async def taken(scope: Scope, receive: Receive, inline: int) -> AsyncIterator[Up
         with os.fdopen(handle, "wb", buffering=0) as file:
             await _take(_type_of(scope), receive, upload, _Sink(file), inline)
         yield upload
+    except SluiceError as error:
+        refused = explain(error)
+        if refused is None or upload.path.name not in str(error):
+            raise
+        sentence = str(refused).replace(upload.path.name, upload.name[-100:] or "the recording")
+        raise Refused(refused.status, sentence, refused.headers) from error
     finally:
         upload.path.unlink(missing_ok=True)
 

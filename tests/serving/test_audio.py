@@ -1,11 +1,9 @@
 """Recordings through every door of the server: OpenAI's form, v1 and v2, whole or as a stream, within their limits."""
 
-import asyncio
 import base64
-import contextlib
 import json
 import re
-import socket
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -15,11 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
+from threaded import serving
 from toy_listener import ToyListener, wav
 
 from serving.limits import Limits
-from serving.options import Options
-from serving.server import Server
 
 OPENAI = "/openai/v1/audio/transcriptions"
 V1, V2 = "/v1/models/ears:predict", "/v2/models/ears/infer"
@@ -37,49 +34,16 @@ class Live:
         return self.client.post(OPENAI, files={"file": (name, content)}, data={"model": "ears", **fields})
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(toy: Any, folder: Path, limits: Limits = LIMITS) -> Iterator[Live]:
-    """A server in a thread of this process, so that a test can look into its predictor."""
-    http, grpc = free_port(), free_port()
-    options = Options("ears", folder, "127.0.0.1", http, grpc, max_batch=4, drain=0, revision="ears-1", limits=limits)
-    started: list[Any] = []
-
-    async def live() -> None:
-        server = Server(options, lambda _: toy)
-        started.extend((server, asyncio.get_running_loop()))
-        await server.live()
-
-    thread = threading.Thread(target=asyncio.run, args=(live(),))
-    thread.start()
-    try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{http}", timeout=30) as client:
-            while not started or not started[0].model.ready:
-                assert thread.is_alive()
-                time.sleep(0.01)
-            yield Live(str(client.base_url), f"127.0.0.1:{grpc}", toy, client)
-    finally:
-        if started:
-            started[1].call_soon_threadsafe(started[0].stop)
-        thread.join(30)
-
-
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    with running(ToyListener(), tmp_path_factory.mktemp("ears")) as live:
-        yield live
+def live() -> Iterator[Live]:
+    toy = ToyListener()
+    with serving(toy, "ears", LIMITS) as server:
+        yield Live(server.url, server.grpc, toy, server.client)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(live: Live) -> Iterator[None]:
     """After each test no recording is open and no upload lies about."""
-    import tempfile
-
     before = set(Path(tempfile.gettempdir()).glob("sluice-upload-*"))
     yield
     live.toy.go.set()
@@ -151,7 +115,7 @@ def test_a_stream_tells_segments_as_they_come_and_ends_with_the_whole(live: Live
 @pytest.mark.parametrize(
     ("content", "fields", "status", "sentence"),
     [
-        (b"no sound at all" * 100, {}, 415, ""),
+        (b"no sound at all" * 100, {}, 415, "talk.wav"),
         (b"no sound at all" * 100, {"stream": "true"}, 415, ""),
         (b"", {}, 415, ""),
         (wav(101), {}, 413, "100 s"),
@@ -214,6 +178,7 @@ def test_work_stops_when_its_client_goes(live: Live) -> None:
     until = time.monotonic() + 5
     while live.toy.held and time.monotonic() < until:
         time.sleep(0.01)
+    time.sleep(0.1)
     done = sum(live.toy.calls)
     time.sleep(0.1)
     live.toy.seconds = 0.0

@@ -42,6 +42,10 @@ def wav(seconds: float, loud: float = 0.5) -> bytes:
     return out.getvalue()
 
 
+def segment(window: Second, text: str) -> dict[str, Any]:
+    return {"start": window.start, "end": window.end, "text": text, "confidence": 0.9, "no_speech": 0.1, "words": []}
+
+
 class ToyListener:
     """``seconds`` is how long it takes for a window; ``calls`` are the batches it was asked, as sizes."""
 
@@ -88,7 +92,7 @@ class ToyListener:
         self.calls.append(len(windows))
         time.sleep(self.seconds * len(windows))
         levels = [round(float(np.abs(window.samples).max()) / 3276.7) for window in windows]
-        return [[{"start": w.start, "end": w.end, "text": f"level {n}"}] for w, n in zip(windows, levels, strict=True)]
+        return [[segment(window, f"level {n}")] for window, n in zip(windows, levels, strict=True)]
 
     def assemble(self, instance: dict[str, Any], segments: list[dict[str, Any]]) -> dict[str, Any]:
         text = " ".join(segment["text"] for segment in segments)
