@@ -111,32 +111,34 @@ def quantise(fp32_dir: Path | str, int8_dir: Path | str) -> None:
         save(model, apart)
         quantise_dynamic(apart, target / DECODER, ("MatMul",))
     model = onnx.load(str(target / DECODER))
-    _share_embedding(model.graph, shared)
+    _share_embedding(model.graph, *shared)
     save(model, target / DECODER)
 
 
-def _part_embedding(graph: Any) -> str:
-    """Give the output product a transposed copy of the embedding, as a constant that the quantiser will take."""
+def _part_embedding(graph: Any) -> tuple[str, str]:
+    """Give the output product a transposed copy of the embedding, as a constant that the quantiser will take.
+
+    Returns the names of the embedding and of that constant; small models come with it already.
+    """
     from onnx import numpy_helper
 
     weights = {weight.name: weight for weight in graph.initializer}
-    turned = [node for node in graph.node if node.op_type == "Transpose" and node.input[0] in weights]
-    gathered = {node.input[0] for node in graph.node if node.op_type == "Gather"}
-    turn = next(node for node in turned if node.input[0] in gathered)
-    copy = numpy_helper.to_array(weights[turn.input[0]]).T
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(copy), turn.output[0]))
-    graph.node.remove(turn)
-    return str(turn.input[0])
+    product = next(node for node in graph.node if "logits" in node.output)
+    lookup = next(node for node in graph.node if node.op_type == "Gather" and "tokens" in node.input)
+    turned, name = product.input[1], lookup.input[0]
+    if turned not in weights:
+        graph.node.remove(next(node for node in graph.node if turned in node.output))
+        copy = numpy_helper.to_array(weights[name]).T
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(copy), turned))
+    return name, turned
 
 
-def _share_embedding(graph: Any, name: str) -> None:
+def _share_embedding(graph: Any, name: str, turned: str) -> None:
     """Let the embedding read the quantised output matrix: rows of int8, their scales, and no float32 any more."""
     from onnx import helper, numpy_helper
 
     weights = {weight.name: weight for weight in graph.initializer}
-    rows = weights[name].dims
-    product = next(w for w in graph.initializer if w.data_type == 3 and list(w.dims) == [rows[1], rows[0]])
-    scale = weights[product.name.removesuffix("_quantized") + "_scale"]
+    product, scale = weights[f"{turned}_quantized"], weights[f"{turned}_scale"]
     lookup = next(node for node in graph.node if node.op_type == "Gather" and node.input[0] == name)
     tokens, vectors, at = lookup.input[1], lookup.output[0], list(graph.node).index(lookup)
     packed = numpy_helper.from_array(np.ascontiguousarray(numpy_helper.to_array(product).T), f"{name}_int8")

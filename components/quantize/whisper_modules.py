@@ -85,10 +85,10 @@ class Decoder(torch.nn.Module):
     """One step, or a whole prompt, of greedy or sampled decoding with a self-attention cache.
 
     In: tokens int64 [b, t], left-padded; pads int64 [b], how many of a row's first tokens are padding, counted from
-    the row's very beginning; wanted int64 [r], at which of the t tokens logits are asked; then for each layer past key
-    and past value [b, heads, p, head_dim] (p may be 0), then the encoder's outputs. Out: logits [b, r, vocab]; alignment
-    [alignment heads, b, t, positions], the weights that those heads give to the window's positions; then for each layer
-    key and value [b, heads, p + t, head_dim].
+    the row's very beginning; wanted int64 [r], at which of the t tokens logits are asked; then for each layer past
+    key and past value [b, heads, p, head_dim] (p may be 0), then the encoder's outputs.
+    Out: logits [b, r, vocab]; alignment [alignment heads, b, t, positions], the weights that those heads give to the
+    window's positions; then for each layer key and value [b, heads, p + t, head_dim].
     """
 
     def __init__(self, model: Any, alignment_heads: list[tuple[int, int]]) -> None:

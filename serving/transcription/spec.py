@@ -68,7 +68,7 @@ def _tokens(ids: dict[str, int]) -> SpeechTokens:
 
 
 def _languages(generation: dict[str, Any], ids: dict[str, int]) -> list[str]:
-    """Codes in the order of their ids; none for OpenAI's English-only models, which list the tokens but never use them."""
+    """Codes in the order of their ids; none for OpenAI's English-only models, which never use these tokens."""
     given = generation.get("lang_to_id")
     if not given and generation.get("is_multilingual") is False:
         return []

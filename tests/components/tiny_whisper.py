@@ -61,6 +61,35 @@ def make_general_whisper(directory: Path) -> Path:
     return _save(directory, names, len(names) + len(times), positions=1500, max_tokens=80, languages=list(LANGUAGES))
 
 
+def make_speech_bundle(model: Path, directory: Path, int8: bool = False) -> Path:
+    """A bundle of task transcription with the graphs of a model directory."""
+    import shutil
+
+    from components.quantize.whisper_graphs import export_fp32, quantise
+    from serving.bundle import Bundle, Lineage, Variant
+    from serving.transcription.schema import INPUTS, OUTPUTS
+    from serving.transcription.spec import read_speech
+
+    export_fp32(model, directory / "speech/fp32")
+    variants = {"fp32": Variant(file="speech/fp32", bytes=0)}
+    if int8:
+        quantise(directory / "speech/fp32", directory / "speech/int8")
+        variants["int8"] = Variant(file="speech/int8", bytes=0)
+    shutil.copyfile(model / "tokenizer.json", directory / "tokenizer.json")
+    Bundle(
+        system="lectures-transcriber",
+        task="transcription",
+        base_model="tiny-random",
+        speech=read_speech(model),
+        lineage=Lineage(data="none"),
+        inputs=INPUTS,
+        outputs=OUTPUTS,
+        variants=variants,
+        variant="int8" if int8 else "fp32",
+    ).write(directory)
+    return directory
+
+
 def _save(directory: Path, names: list[str], vocab: int, positions: int, max_tokens: int, languages: list[str]) -> Path:
     from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
