@@ -36,8 +36,8 @@ class Scores:
             twice = values.index[values.index.duplicated()][0]
             raise SluiceError(f"predictions: example {twice} is there twice; evaluate the bundle again")
         found = values.sort_index()
-        sizes = np.ones(len(found)) if weights is None else weights.reindex(found.index).to_numpy(np.float64)
-        return cls(found.index, found.to_numpy(np.float64), sizes)
+        sizes = np.ones(len(found)) if weights is None else weights.reindex(found.index)
+        return cls(found.index, np.asarray(found, np.float64), np.asarray(sizes, np.float64))
 
     def part(self, rows: np.ndarray) -> Scores:
         """The examples where ``rows`` (bool [n]) is true."""

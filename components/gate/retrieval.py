@@ -195,7 +195,7 @@ def levels(rivals: Rivals, s: Settings) -> list[Level]:
         for title, (rival, retriever) in WHO.items():
             for metric in METRICS if _has(rivals, f"mrr_full_{protocol}") else ():
                 mine = scores(rivals.of(rival), f"{metric}_full_{protocol}", retriever)
-                key = {"set": TITLES[name], "who": title, "metric": score_label(metric), "n": len(mine.ids)}
+                key: Level = {"set": TITLES[name], "who": title, "metric": score_label(metric), "n": len(mine.ids)}
                 rows.append({**key, **level(mine, s)._asdict()})
     return rows
 

@@ -169,7 +169,7 @@ def levels(rivals: Rivals, s: Settings) -> list[Level]:
             for name, chosen in parts.items():
                 if whole.weights[chosen].sum() > 0:
                     mean, low, high = (abs(v) for v in level(whole.part(chosen), s))
-                    key = {"set": f"WER in % by {by}", "who": title, "metric": name, "n": int(chosen.sum())}
+                    key: Level = {"set": f"WER in % by {by}", "who": title, "metric": name, "n": int(chosen.sum())}
                     rows.append({**key, "mean": mean, "low": min(low, high), "high": max(low, high)})
     return rows
 

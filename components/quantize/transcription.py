@@ -85,20 +85,24 @@ def parity(model: Path, folders: dict[str, Path], speech: SpeechSpec, table: pd.
     import torch
 
     from components.quantize.whisper_graphs import load_whisper
+    from serving.transcription.graphs import Graphs
 
     whisper = load_whisper(model)
+    graphs = {name: Graphs(folder, speech) for name, folder in folders.items()}
     worst = dict.fromkeys(folders, 0.0)
     for mel, tokens in _windows(model, speech, table.head(PARITY_WINDOWS)):
         with torch.inference_mode():
-            given = {"input_features": torch.from_numpy(mel), "decoder_input_ids": torch.from_numpy(tokens)}
+            given = {"input_features": torch.from_numpy(mel[None]), "decoder_input_ids": torch.from_numpy(tokens)}
             wanted = whisper(**given).logits.numpy()
-        for name, folder in folders.items():
-            worst[name] = max(worst[name], float(np.abs(logits(folder, speech, mel, tokens) - wanted).max()))
+        for name, graph in graphs.items():
+            memory = graph.start(graph.encode([mel]), np.zeros(1, np.int64))
+            found, _ = graph.step(memory, tokens, range(tokens.shape[1]))
+            worst[name] = max(worst[name], float(np.abs(found - wanted).max()))
     return worst
 
 
 def _windows(model: Path, speech: SpeechSpec, table: pd.DataFrame) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Features float32 [1, n_mels, frames] and tokens int64 [1, t] of each utterance."""
+    """Features float32 [n_mels, frames] and tokens int64 [1, t] of each utterance."""
     from tokenizers import Tokenizer
 
     from serving.transcription.mel import log_mel
@@ -106,26 +110,11 @@ def _windows(model: Path, speech: SpeechSpec, table: pd.DataFrame) -> list[tuple
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     found = []
     for samples, text in zip(table["samples"], table["text"], strict=True):
-        mel = log_mel(samples.astype(np.float32) / 32768, speech.n_mels, speech.frames)
+        mel = log_mel(samples.astype(np.float32) / np.float32(32768), speech.n_mels, speech.frames)
         said = tokenizer.encode(str(text), add_special_tokens=False).ids
         tokens = [speech.tokens.sot, *said][: speech.max_tokens]
-        found.append((mel[None], np.asarray([tokens], np.int64)))
+        found.append((mel, np.asarray([tokens], np.int64)))
     return found
-
-
-def logits(folder: Path, speech: SpeechSpec, mel: np.ndarray, tokens: np.ndarray) -> np.ndarray:
-    """Logits float32 [1, t, vocab] of a variant's two graphs for given tokens [1, t]."""
-    import onnxruntime as ort
-
-    from components.quantize.whisper_graphs import DECODER, ENCODER, names
-
-    encoder, decoder = (ort.InferenceSession(str(folder / part)) for part in (ENCODER, DECODER))
-    cross = encoder.run(names("cross_", speech.n_layers), {"mel": mel})
-    empty = np.zeros((1, speech.n_heads, 0, speech.head_dim), np.float32)
-    given = {"tokens": tokens, "pads": np.zeros(1, np.int64), "wanted": np.arange(tokens.shape[1])}
-    given |= dict.fromkeys(names("past_", speech.n_layers), empty)
-    given |= dict(zip(names("cross_", speech.n_layers), cross, strict=True))
-    return np.asarray(decoder.run(["logits"], given)[0])
 
 
 def _through_serving(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import time
 import wave
@@ -28,7 +27,7 @@ def read(corpus: Path, examples: Path, split: str) -> pd.DataFrame:
 
     Errors: `SluiceError` for a missing file or column, or a split without utterances.
     """
-    from components.train.transcription.data import read_tables
+    from components.utterances.tables import read_tables
 
     table = read_tables(corpus, examples)
     if missing := [name for name in COLUMNS if name not in table]:
@@ -52,7 +51,7 @@ def wav(samples: np.ndarray) -> bytes:
 
 def instances(predictor: Predictor, table: pd.DataFrame) -> list[dict[str, Any]]:
     """The utterances as checked instances of the predictor."""
-    return [predictor.parse({"audio": base64.b64encode(wav(samples)).decode()}) for samples in table["samples"]]
+    return [predictor.parse({"audio": wav(samples)}) for samples in table["samples"]]
 
 
 def transcribe(predictor: Predictor, table: pd.DataFrame, batch: int) -> tuple[list[dict[str, Any]], float]:

@@ -68,7 +68,7 @@ def heard(samples: np.ndarray, words: list[dict[str, Any]], title: str) -> Figur
     ``words``: dicts with word, start and end in seconds, as the transcriber gives them.
     """
     frames = max(1, -(-len(samples) // HOP))
-    picture = log_mel(samples.astype(np.float32) / 32768, frames=frames)
+    picture = log_mel(samples.astype(np.float32) / np.float32(32768), frames=frames)
     seconds = frames * HOP / RATE
     figure = new_figure(9, 3.3)
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.1))
