@@ -25,9 +25,12 @@ class Settings(QuantizeSettings):
     """Section ``quantize`` of a transcriber.
 
     ``utterances``: how many of split "val" quality is measured on (the same ones every time); ``batch``: utterances
-    transcribed at once for the rate; ``language`` of Whisper's normaliser.
+    transcribed at once for the rate; ``language`` of Whisper's normaliser. Less must be saved than of an encoder alone,
+    since Whisper's convolutions and positions stay float32; a few words more or less wrong in a few hundred are chance.
     """
 
+    min_smaller: float = Field(0.6, ge=0, lt=1)
+    min_retained: float = Field(0.98, ge=0, le=1)
     utterances: int = Field(60, ge=1)
     batch: int = Field(16, ge=1)
     repeats: int = Field(12, ge=3)

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from components.evaluate.evaluate import evaluate_files
+from components.evaluate.retrieval import asked
 from components.evaluate.retrieval.calibration import brier, expected_calibration_error, reliability, risk_coverage
 from components.evaluate.retrieval.failures import MODES, explain
 from components.evaluate.retrieval.ranks import per_question
@@ -212,6 +213,19 @@ def test_the_page_stands_alone_and_carries_what_the_final_report_needs(source, t
     assert len(asked) == 30 and {row["task"] for row in asked} == {"retrieval"}
     assert asked[0]["instance"].keys() == {"question"} and asked[0]["expect"]["paths"] and asked[0]["persona"]
     assert 'src="http' not in html and "@import" not in html and "<link" not in html
+
+
+def test_too_few_persona_questions_are_joined_by_test_questions_and_always_the_same(source, tmp_path):
+    questions = pd.read_parquet(source / "questions.parquet")
+    persona = questions["split"] == "persona"
+    pd.concat([questions[persona].head(3), questions[~persona]]).to_parquet(tmp_path / "few.parquet")
+    rows = asked(source / "passages.parquet", tmp_path / "few.parquet")
+    assert [bool(row["persona"]) for row in rows] == [True] * 3 + [False] * 30
+    assert rows == asked(source / "passages.parquet", tmp_path / "few.parquet")
+    assert rows[0]["expect"]["paths"][0].startswith("pkg/")
+    questions[questions["split"] == "val"].to_parquet(tmp_path / "few.parquet")
+    with pytest.raises(SluiceError, match="nothing to ask"):
+        asked(source / "passages.parquet", tmp_path / "few.parquet")
 
 
 def test_the_same_bundle_gives_the_same_predictions(source, tmp_path):
