@@ -2,12 +2,13 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.recordings.sound import Sound
 from components.recordings.tables import lectures, read_stage
+from components.utterances.feedback import Cue, corrected_cues, merged
 from components.utterances.settings import UtteranceSettings
 from serving.errors import SluiceError
 from serving.files import atomic_file
@@ -24,7 +25,8 @@ def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str 
     corpus: utterance_id, recording_id, start, end (seconds, padding included), samples (int16 little-endian mono
     16 kHz). examples: utterance_id, recording_id, text, speaker (of the recording's notes, else of the cue's voice
     tag), condition, split (of the recording, so never in two), seconds float32. Cues longer than the model's window or
-    shorter than ``min_s`` are skipped and counted in the log. SluiceError: no recording has a reference.
+    shorter than ``min_s`` are skipped and counted in the log. In recordings of split train, corrections that listeners
+    sent replace the reference. SluiceError: no recording has a reference.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -37,8 +39,9 @@ def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str 
         pq.ParquetWriter(sounds, audio, compression="zstd", coerce_timestamps="us") as sound_writer,
         pq.ParquetWriter(texts, text, coerce_timestamps="us") as text_writer,
     ):
-        for lecture_id in lectures(folder, "reference"):
-            rows = list(_cut(folder, lecture_id, settings, skipped))
+        corrected = corrected_cues() if settings.feedback else {}
+        for lecture_id in lectures(folder, "recording"):
+            rows = list(_cut(folder, lecture_id, settings, corrected.get(lecture_id, []), skipped))
             count += len(rows)
             sound_writer.write_table(pa.Table.from_pylist([{n: r[n] for n in audio.names} for r in rows], audio))
             text_writer.write_table(pa.Table.from_pylist([{n: r[n] for n in text.names} for r in rows], text))
@@ -61,9 +64,16 @@ def _schemas() -> "tuple[pa.Schema, pa.Schema]":
     return pa.schema(audio), pa.schema([*ids, *text])
 
 
-def _cut(folder: Path, lecture_id: str, settings: UtteranceSettings, skipped: Counter[str]) -> Iterator[dict[str, Any]]:
-    cues = read_stage(folder, lecture_id, "reference").to_pylist()
+def _cut(
+    folder: Path, lecture_id: str, settings: UtteranceSettings, corrected: Sequence[Cue], skipped: Counter[str]
+) -> Iterator[dict[str, Any]]:
     about = read_stage(folder, lecture_id, "recording").to_pylist()[0]
+    known = (folder / lecture_id / "reference.parquet").is_file()
+    cues: Sequence[Cue] = read_stage(folder, lecture_id, "reference").to_pylist() if known else []
+    if about["split"] == "train":  # what people correct must not change the frozen test set
+        cues = merged(cues, corrected)
+    if not cues:
+        return
     sound = Sound(folder, lecture_id)
     for number, cue in enumerate(cues):
         before = cues[number - 1]["end"] if number else 0.0

@@ -3,6 +3,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from kfp.dsl import Dataset
 
@@ -16,6 +18,8 @@ from components.utterances.settings import UtteranceSettings
 from components.validate import highlights, transcription
 from components.validate.settings import SpeechSettings, SummarySettings
 from serving.errors import SluiceError
+from serving.feedback_answers import add_answer_vote
+from serving.feedback_tables import connect
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +58,35 @@ def test_every_cue_that_fits_becomes_an_utterance_with_its_sound(read: Path, tab
     row = audio.iloc[5]
     assert row["samples"] == Sound(read, row["recording_id"]).cut(row["start"], row["end"]).tobytes()
     assert np.allclose(texts["seconds"], audio["samples"].map(len) / 32_000)
+
+
+def test_corrections_of_listeners_teach_but_never_change_the_test_set(
+    read: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from serving.feedback import FeedbackStore
+
+    monkeypatch.setenv("SLUICE_FEEDBACK_DB", f"sqlite:///{tmp_path / 'feedback.db'}")
+    copy = shutil.copytree(read, tmp_path / "recordings")
+    rows = pq.read_table(copy / "bees-1" / "recording.parquet")
+    at = rows.schema.get_field_index("split")
+    pq.write_table(rows.set_column(at, "split", pa.array(["train"])), copy / "bees-1" / "recording.parquet")
+    store = FeedbackStore(feature_server="")
+    for name in ("bees-1", "Tides 1"):
+        said = {
+            "segments": [{"start": 0.5, "end": 2.9, "text": "a bee can sell"}, {"start": 5.0, "end": 7.0, "text": ""}]
+        }
+        store.answered(name, "r1", "transcription", name, said)
+    store.close()
+    engine = connect(f"sqlite:///{tmp_path / 'feedback.db'}")
+    for name, start, end, words in (("bees-1", 0.5, 2.9, "A bee can spell."), ("bees-1", 5.0, 7.0, "In the dark."),
+                                    ("Tides 1", 0.5, 2.9, "Nonsense.")):  # fmt: skip
+        given = {"vote": "down", "correction": words, "start": start, "end": end}
+        assert add_answer_vote(engine, name, given)
+    engine.dispose()
+    utterances(copy, UtteranceSettings(window_s=6), tmp_path / "a", tmp_path / "u")
+    texts = pd.read_parquet(tmp_path / "u").groupby("recording_id")["text"].agg(list)
+    assert texts["bees-1"] == ["A bee can spell.", "In the dark."] and len(texts["tides-1"]) == 13
+    assert "Nonsense." not in texts["tides-1"]
 
 
 def test_padding_never_reaches_into_the_neighbours_words(tables) -> None:
