@@ -14,6 +14,7 @@ from components.rollout.run import Outcome
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
 from components.task import part
+from load_tests.slo import read_slo
 from serving.bundle import Bundle
 from serving.files import digest
 
@@ -128,7 +129,8 @@ def _roll(
 def _scene(cluster: Cluster, stage: Stage, scene: Scene, version: str, watch: Watcher) -> Result:
     bundle, settings = scene.make(stage)
     before = observe(cluster.get(stage.system))
-    with Traffic(before.url, stage.system, stage.asked) as users:
+    offered = read_slo(settings.slo or stage.system).load.rate or 12
+    with Traffic(before.url, stage.system, stage.asked, min(12, offered)) as users:
         outcome = _roll(cluster, stage, bundle, settings, version, watch)
     seen = users.samples()
     canaries = {window.canary for window in outcome.windows}
