@@ -13,7 +13,9 @@ def documents() -> tuple[Document, ...]:
     """All of them, of source "sample"; condition is the file's theme (nature, making, people, past, meetings)."""
     import yaml
 
-    splits = {name: split for split, names in yaml.safe_load((FOLDER / "splits.yaml").read_text()).items() for name in names}
+    splits = {
+        name: split for split, names in yaml.safe_load((FOLDER / "splits.yaml").read_text()).items() for name in names
+    }
     found = []
     for path in sorted(FOLDER.glob("*.yaml")):
         if path.stem == "splits":

@@ -41,7 +41,9 @@ def write(documents: Sequence[Document], corpus: Path | str, examples: Path | st
         for at, text in enumerate(d.sentences)
     ]
     sentences = pd.DataFrame(rows, columns=list(SENTENCES)).astype({"position": "int32", "start": float, "end": float})
-    summaries = pd.DataFrame([(d.id, d.bullets, d.split, d.source, d.condition) for d in documents], columns=list(SUMMARIES))
+    summaries = pd.DataFrame(
+        [(d.id, d.bullets, d.split, d.source, d.condition) for d in documents], columns=list(SUMMARIES)
+    )
     for table, path in ((sentences, corpus), (summaries, examples)):
         with atomic_file(path) as scratch:
             table.to_parquet(scratch, index=False, coerce_timestamps="us")
@@ -67,7 +69,9 @@ def _documents(parts: dict[str, pd.DataFrame], summaries: pd.DataFrame) -> Itera
     for row in summaries[list(SUMMARIES)].itertuples(index=False):
         part = parts.get(row.document_id)
         if part is None:
-            raise SluiceError(f"document '{row.document_id}' has bullets but no sentences; run the step summaries again")
+            raise SluiceError(
+                f"document '{row.document_id}' has bullets but no sentences; run the step summaries again"
+            )
         yield Document(
             str(row.document_id),
             part["text"].tolist(),

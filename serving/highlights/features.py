@@ -10,15 +10,18 @@ from serving.highlights.text import STOP, words
 
 NAMES = (
     "place", "edge", "first", "last", "length", "long", "centroid", "central_words",
-    "number", "name", "question", "personal", "document",
+    "content", "shared", "number", "leaning", "name", "question", "personal", "document",
 )  # fmt: skip
 CENTROID = NAMES.index("centroid")
 _NUMBERS = frozenset(
     """zero one two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty sixty
     seventy eighty ninety hundred thousand million billion half third quarter twice percent""".split()
 )
+_LEANING = frozenset("it he she they this that these those its his her their there one some others most".split())
 _PERSONAL = frozenset("i me my mine myself".split())
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
+_STEM = 5
+"""Letters in which inflections of a word agree, roughly."""
 _DIGIT = re.compile(r"\d")
 
 
@@ -28,7 +31,9 @@ def of_texts(texts: Sequence[str]) -> np.ndarray:
     ``place`` -1..1 from first to last, ``edge`` its distance from the middle; ``first`` and ``last`` 1/(1 + distance);
     ``length`` the logarithm of the number of words, standardised within the document, ``long`` the same on a fixed
     scale; ``central_words`` the mean share that a sentence's content words have in the document (SumBasic, Nenkova &
-    Vanderwende 2005), standardised; ``number``, ``name``, ``question``, ``personal`` 0 or 1 (English and digits);
+    Vanderwende 2005), ``content`` their number, ``shared`` how many other sentences use too, all three standardised;
+    ``number``, ``leaning`` (begins with a word that leans on what was said before), ``name``, ``question`` and
+    ``personal`` 0 or 1 (English and digits);
     ``document`` the logarithm of the number of sentences on a fixed scale. Linear in the text's length.
     """
     count = len(texts)
@@ -38,6 +43,8 @@ def of_texts(texts: Sequence[str]) -> np.ndarray:
     share = Counter(w for t in content for w in t)
     total = max(1, sum(share.values()))
     central = np.array([sum(share[w] for w in t) / (len(t) * total) if t else 0.0 for t in content])
+    stems = [{word[:_STEM] for word in t} for t in content]
+    spread = Counter(stem for t in stems for stem in t)
     at = np.arange(count)
     place = 2.0 * at / max(1, count - 1) - 1.0
     columns = {
@@ -49,6 +56,9 @@ def of_texts(texts: Sequence[str]) -> np.ndarray:
         "long": sizes / 2 - 1,
         "centroid": np.zeros(count),
         "central_words": standardised(central),
+        "content": standardised(np.array([len(t) for t in content])),
+        "shared": standardised(np.array([sum(spread[stem] > 1 for stem in t) for t in stems])),
+        "leaning": [bool(t) and t[0] in _LEANING for t in tokens],
         "number": [bool(_DIGIT.search(text) or _NUMBERS & set(t)) for text, t in zip(texts, tokens, strict=True)],
         "name": [bool(_NAME.search(text)) for text in texts],
         "question": [text.rstrip().endswith("?") for text in texts],

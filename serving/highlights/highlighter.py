@@ -55,9 +55,7 @@ class Highlighter:
         chosen = choose(scores, vectors, sizes, self.head.selection, most)
         shares = np.exp(scores - scores.max())
         shares /= shares.sum()
-        bullets = [
-            {**sentences[i]._asdict(), "score": round(float(shares[i]), 4), "sentence": i} for i in chosen
-        ]
+        bullets = [{**sentences[i]._asdict(), "score": round(float(shares[i]), 4), "sentence": i} for i in chosen]
         ratio = sum(sizes[i] for i in chosen) / max(1, sum(sizes))
         return {"bullets": bullets, "length_ratio": round(ratio, 4)}
 
@@ -72,6 +70,11 @@ class Highlighter:
     def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
         """Tokens that the encoder reads of each text, after truncation: int32 [n]."""
         return self.encoder.count_tokens(texts)
+
+    def join(self, previous: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """One answer of a transcriber's and this one's: transcript, segments, bullets, and what else was said."""
+        rest = {name: value for name, value in previous.items() if name != "text"}
+        return {**rest, "transcript": previous.get("text", ""), **result}
 
     def close(self) -> None:
         """Nothing runs in the background."""

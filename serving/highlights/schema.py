@@ -68,7 +68,11 @@ OUTPUTS: dict[str, Any] = {
         },
         "length_ratio": {"type": "number", "description": "words of the bullets over words of the text"},
         "transcript": {"type": "string", "description": "where segments were given: their text"},
-        "segments": {"type": "array", "items": {"type": "object"}, "description": "where segments were given: the same"},
+        "segments": {
+            "type": "array",
+            "items": {"type": "object"},
+            "description": "where segments were given: the same",
+        },
     },
     "required": ["bullets", "length_ratio"],
 }

@@ -20,7 +20,7 @@ class Selection:
     """
 
     share: float = 0.3
-    redundancy: float = 1.0
+    redundancy: float = 0.5
     most: int = 12
 
     def to_json(self) -> dict[str, Any]:

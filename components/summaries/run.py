@@ -1,0 +1,47 @@
+"""Summaries from all places, as one corpus."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from components.summaries import own, qmsum, tables
+from components.summaries.settings import SummariesSettings
+from components.summaries.tables import SPLITS, Document
+from serving.errors import SluiceError
+
+
+def collect(
+    sentences: Path | str | None,
+    references: Path | str | None,
+    source: str,
+    settings: Mapping[str, Any],
+    corpus: Path | str,
+    examples: Path | str,
+) -> dict[str, int]:
+    """Write sentences.parquet and summaries.parquet (components/summaries/tables.py); counts by source and split.
+
+    In: our own transcripts with bullets (both files or none), ``source`` a directory in QMSum's format ("" for none).
+    The project's own texts come with it. Errors: `SluiceError` for a source that is none, an id that is there twice,
+    or no document at all.
+    """
+    chosen = SummariesSettings.model_validate(settings)
+    found = list(own.documents()) if chosen.own else []
+    if sentences and references:
+        found += tables.read(sentences, references)
+    if source:
+        found += _fewest(qmsum.documents(source, chosen.sentences), chosen.documents)
+    if not found:
+        raise SluiceError("no documents with summaries; name a source, or leave the project's own texts in (own: true)")
+    names = [document.id for document in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SluiceError(f"document '{twice[0]}' is there twice; rename one of the two")
+    tables.write(found, corpus, examples)
+    counts = {f"{d.source}_{d.split}": 0 for d in found}
+    for document in found:
+        counts[f"{document.source}_{document.split}"] += 1
+    return counts
+
+
+def _fewest(documents: list[Document], most: int) -> list[Document]:
+    """At most ``most`` documents of each split, the first ones by name; all where it is 0."""
+    return [d for split in SPLITS for d in [d for d in documents if d.split == split][: most or None]]
