@@ -170,8 +170,8 @@ class Gate:
         call.notes["error"] = str(refused)
         if answer.code:  # the answer had begun: an error can only be said in its own terms, or by cutting the line
             if call.last_words is not None:
-                body = call.last_words(str(refused), refused.status)
-                await answer.send({"type": "http.response.body", "body": body})
+                last = call.last_words(str(refused), refused.status)
+                await answer.send({"type": "http.response.body", "body": last})
             return
         body = error_body(str(refused), refused.status, call, self._revision)
         headers = [(key.encode(), value.encode()) for key, value in refused.headers.items()]

@@ -5,7 +5,7 @@ Nothing here knows a task: instances and results are dicts whose fields the bund
 
 import asyncio
 import operator
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
 import kserve
@@ -114,7 +114,7 @@ class ServedModel(kserve.Model):
             raise unknown(f"model {self.name!r} takes no recordings")
         return await asyncio.to_thread(self._parse, payload, "")
 
-    def parts(self, instance: dict[str, Any]) -> AsyncIterator[tuple[list[dict[str, Any]], float]]:
+    def parts(self, instance: dict[str, Any]) -> AsyncGenerator[tuple[list[dict[str, Any]], float]]:
         """See `serving.recordings.Hearing.parts`."""
         assert self._hearing is not None
         return self._hearing.parts(instance)

@@ -1,7 +1,7 @@
 """Sibling services under the page's own origin: a browser may ask the retriever through the transcriber's address.
 
-No open proxy: only services that ``--peers`` or SLUICE_PEERS names, only the routes below, bodies under the server's own
-limit.
+No open proxy: only services that ``--peers`` or SLUICE_PEERS names, only the routes below, bodies under the server's
+own limit.
 """
 
 import os
@@ -22,7 +22,7 @@ PREFIX = "/peers/"
 
 
 def addresses(names: tuple[str, ...], text: str) -> dict[str, str]:
-    """Base URLs of peers by name. ``text`` is a URL with ``{name}`` in it, for each of ``names``, or a list a=url,b=url.
+    """Base URLs of peers. ``text`` is a URL with ``{name}`` in it, for each of ``names``, or a list a=url,b=url.
 
     Errors: `SluiceError` for anything else.
     """

@@ -6,7 +6,7 @@ recording of two hours holds up none of five seconds, needs no more memory, and 
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any, Protocol, TypeGuard
@@ -70,7 +70,7 @@ class Hearing:
         """See `Listener.assemble`."""
         return self._predictor.assemble(instance, segments)
 
-    async def parts(self, instance: dict[str, Any]) -> AsyncIterator[tuple[list[dict[str, Any]], float]]:
+    async def parts(self, instance: dict[str, Any]) -> AsyncGenerator[tuple[list[dict[str, Any]], float]]:
         """Segments as they are found, with the seconds heard so far. Errors: as `all`."""
         loop = asyncio.get_running_loop()
         started, heard, count = loop.time(), 0.0, 0

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/audio/createTranscription and its
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Set
 from contextlib import aclosing
 from typing import Any
 
@@ -46,7 +46,7 @@ async def transcribe(model: ServedModel, limits: Limits, scope: Scope, receive: 
         await unless_gone(receive, work(_Job(model, instance, upload.stem, kind, words), send))
 
 
-def payload_of(upload: Upload, schema: dict[str, Any], own: set[str] = frozenset({"file"})) -> dict[str, Any]:  # type: ignore[assignment]
+def payload_of(upload: Upload, schema: dict[str, Any], own: Set[str] = frozenset()) -> dict[str, Any]:
     """An instance of a form: its file as ``audio``, and the text fields that the schema names, in the schema's types.
 
     Fields in ``own`` are the route's business. Errors: 400 for any other, or a value of the wrong type.
@@ -89,9 +89,9 @@ class _Job:
         self._model, self._name = model, name
         self.segments: list[dict[str, Any]] = []
 
-    async def parts(self) -> AsyncIterator[tuple[list[dict[str, Any]], float]]:
+    async def parts(self) -> AsyncGenerator[tuple[list[dict[str, Any]], float]]:
         """Segments as they are found, with the seconds heard so far."""
-        async with aclosing(self._model.parts(self.instance)) as parts:  # type: ignore[type-var]
+        async with aclosing(self._model.parts(self.instance)) as parts:
             async for segments, heard in parts:
                 self.segments += segments
                 yield segments, heard
@@ -154,14 +154,13 @@ def _events(segments: list[dict[str, Any]], heard: float, job: _Job, said: bool)
         events.append({"type": "transcript.text.delta", "delta": f" {text}" if said else text})
         said = True
         if job.kind == "verbose_json":
-            times = {name: segment[name] for name in ("start", "end", "confidence") if name in segment}
-            words = {"words": segment["words"]} if job.words and "words" in segment else {}
-            kind = "transcript.text.segment"
-            events.append({"type": kind, "id": f"seg_{at}", "text": text, "heard": heard, **times, **words})
+            event = {"type": "transcript.text.segment", "id": f"seg_{at}", "text": text, "heard": heard}
+            told = ("start", "end", "confidence", "words") if job.words else ("start", "end", "confidence")
+            events.append(event | {name: segment[name] for name in told if name in segment})
     return events
 
 
-async def _beating(parts: AsyncIterator[Any], patience: float, beat: float) -> AsyncIterator[Any]:
+async def _beating(parts: AsyncGenerator[Any], patience: float, beat: float) -> AsyncGenerator[Any]:
     """What ``parts`` yields, and ``None`` whenever it has said nothing for ``beat`` seconds (first: ``patience``)."""
     step: asyncio.Task[Any] | None = None
     try:
@@ -179,10 +178,10 @@ async def _beating(parts: AsyncIterator[Any], patience: float, beat: float) -> A
         if step is not None:
             step.cancel()
             await asyncio.gather(step, return_exceptions=True)
-        await parts.aclose()  # type: ignore[attr-defined]
+        await parts.aclose()
 
 
-async def _next(parts: AsyncIterator[Any]) -> Any:
+async def _next(parts: AsyncGenerator[Any]) -> Any:
     return await anext(parts, None)
 
 

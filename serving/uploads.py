@@ -124,8 +124,8 @@ class _Sink:
     """A file that is written in large pieces, off the event loop."""
 
     def __init__(self, file: Any) -> None:
-        self._file, self._pieces, self._size = file, [], 0
-        self.written = 0
+        self._file, self._size = file, 0
+        self._pieces: list[bytes] = []
 
     @property
     def full(self) -> bool:
@@ -134,7 +134,6 @@ class _Sink:
     def write(self, piece: bytes) -> None:
         self._pieces.append(bytes(piece))
         self._size += len(piece)
-        self.written += len(piece)
 
     def flush(self) -> None:
         pieces, self._pieces, self._size = self._pieces, [], 0

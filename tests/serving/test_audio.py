@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import re
+import struct
 import tempfile
 import threading
 import time
@@ -213,3 +215,42 @@ def test_a_transcript_can_be_corrected_segment_by_segment(live: Live) -> None:
         "level 5",
         "level six",
     )
+
+
+def memory_mb() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@pytest.mark.e2e
+def test_two_hours_need_no_more_memory_than_two_minutes() -> None:
+    """A form of 230 MB, sent in pieces: the upload goes to disk, windows are decoded as they are asked for."""
+    second = bytes(2 * 16_000)
+    head = bytearray(wav(0))
+    head[4:8], head[40:44] = struct.pack("<I", 36 + 7200 * len(second)), struct.pack("<I", 7200 * len(second))
+    start = b'--b\r\ncontent-disposition: form-data; name="file"; filename="long.wav"\r\n\r\n'
+
+    def body() -> Iterator[bytes]:
+        yield start + bytes(head)
+        for _ in range(7200):
+            yield second
+        yield b"\r\n--b--\r\n"
+
+    peak = [0.0]
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.02):
+            peak[0] = max(peak[0], memory_mb())
+
+    limits = Limits(deadline=5)
+    with serving(ToyListener(), "ears", limits) as server:
+        assert server.client.post(OPENAI, files={"file": ("s.wav", wav(120))}).status_code == 200
+        before = memory_mb()
+        watching = threading.Thread(target=watch)
+        watching.start()
+        kind = {"content-type": "multipart/form-data; boundary=b"}
+        answer = server.client.post(OPENAI, content=body(), headers=kind, timeout=300)
+        done.set()
+        watching.join()
+    assert answer.json()["usage"]["seconds"] == 7200
+    assert peak[0] - before < 60
