@@ -1,0 +1,144 @@
+"""lectures: recordings in; transcript, bullet summary and answers out."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from kfp import dsl
+from kfp.dsl import PipelineTask
+
+from components.featurize.component import featurize
+from components.make_qa.component import lecture_questions
+from components.recordings.component import recordings
+from components.segment.component import segment
+from components.summaries.component import summaries
+from components.transcribe.component import transcribe
+from components.utterances.component import utterances
+from components.validate.component import validate
+from pipelines.release import Judged, refresh, release
+from pipelines.settings import load_settings
+from pipelines.tasks import named
+
+Settings = Mapping[str, Mapping[str, Any]]
+RELEASES = ("transcriber", "highlights", "retriever")
+
+
+@dsl.pipeline(name="lectures", description="Recordings in; transcript, bullet summary and answers out, behind gates")
+def lectures(
+    source: str = "",
+    revision: str = "",
+    base_model: str = "whisper-nano",
+    text_model: str = "minilm",
+    documents: str = "",
+) -> None:
+    """From recordings to a promoted transcriber, highlighter and retriever, with one InferenceGraph in front.
+
+    Args:
+        source: Recordings: a file, a directory or an S3 prefix; empty means our own sample lectures.
+        revision: Content digest of the source; the steps run again when it changes.
+        base_model: Speech model to start from: "whisper-nano", any Hugging Face Whisper id, a directory, a checkpoint.
+        text_model: Encoder of bullets and answers: "minilm", any Hugging Face id, or a directory.
+        documents: Directory of more documents with summaries, in the format of QMSum; empty means our own alone.
+    """
+    settings = load_settings("lectures", RELEASES)
+    read = named(
+        recordings(source=source, source_digest=revision, settings=settings["recordings"]),
+        "Read recordings",
+        "recordings",
+    )
+    speech = _transcriber(read, base_model, settings)
+    pieces = _transcripts(read, speech, settings)
+    _highlights(pieces, text_model, documents, settings)
+    _retriever(read, pieces, text_model, settings)
+
+
+def _transcriber(read: PipelineTask, base_model: str, settings: Settings) -> Judged:
+    """Utterances with references, and the release of the speech model that learns from them."""
+    spoken = named(
+        utterances(recordings=read.outputs["recordings"], settings=settings["utterances"]),
+        "Collect utterances",
+        "utterances",
+    )
+    own = settings["transcriber"]
+    checked = _validated("transcription", spoken.outputs["corpus"], spoken.outputs["examples"], own, "Utterances: ")
+    return release("lectures-transcriber", "transcription", base_model, checked, own, title="Transcriber: ")
+
+
+def _transcripts(read: PipelineTask, speech: Judged, settings: Settings) -> PipelineTask:
+    """Every recording transcribed by the model that passed, cleaned and cut into segments."""
+    with dsl.ParallelFor(read.output, name="recording") as lecture:
+        written = named(
+            transcribe(
+                recordings=read.outputs["recordings"],
+                lecture=lecture,
+                bundle=speech.challenger,
+                fallback=speech.champion,
+                verdict=speech.verdict,
+                settings=settings["transcribe"],
+            ),
+            "Transcribe",
+            "transcribe",
+            kind="transcription",
+            threads=1,
+        )
+    return named(
+        segment(
+            transcripts=dsl.Collected(written.outputs["transcript"]),
+            recordings=read.outputs["recordings"],
+            settings=settings["segment"],
+        ),
+        "Clean and segment",
+        "segment",
+    )
+
+
+def _highlights(pieces: PipelineTask, text_model: str, documents: str, settings: Settings) -> None:
+    """Documents with summaries, and the release of the model that picks bullets."""
+    told = named(
+        summaries(
+            sentences=pieces.outputs["sentences"],
+            references=pieces.outputs["summaries"],
+            source=documents,
+            settings=settings["summaries"],
+        ),
+        "Collect summaries",
+        "summaries",
+    )
+    own = settings["highlights"]
+    checked = _validated("highlights", told.outputs["corpus"], told.outputs["examples"], own, "Summaries: ")
+    release("lectures-highlights", "highlights", text_model, checked, own, title="Highlights: ")
+
+
+def _retriever(read: PipelineTask, pieces: PipelineTask, text_model: str, settings: Settings) -> None:
+    """Questions about the segments, their features, and a new index behind the base encoder."""
+    own = settings["retriever"]
+    asked = named(
+        lecture_questions(
+            passages=pieces.outputs["passages"],
+            sentences=pieces.outputs["sentences"],
+            recordings=read.outputs["recordings"],
+            settings=own["make_qa"],
+        ),
+        "Make questions",
+        "make_qa",
+    )
+    checked = _validated("retrieval", pieces.outputs["passages"], asked.outputs["questions"], own, "Segments: ")
+    features = named(
+        featurize(
+            corpus=checked.outputs["clean_corpus"],
+            examples=checked.outputs["clean_examples"],
+            settings=own["featurize"],
+        ),
+        "Featurize",
+        "featurize",
+    )
+    outputs = {name: features.outputs[name] for name in ("frame", "snapshot")}
+    refresh("lectures-retriever", "retrieval", text_model, checked, own, outputs, title="Retriever: ")
+
+
+def _validated(task: str, corpus: Any, examples: Any, own: Settings, title: str) -> PipelineTask:
+    return named(
+        validate(corpus=corpus, examples=examples, settings={"task": task, **own["validate"]}),
+        f"{title}validate data",
+        "validate",
+        kind=task,
+    )
