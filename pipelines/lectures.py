@@ -22,35 +22,6 @@ Settings = Mapping[str, Mapping[str, Any]]
 RELEASES = ("transcriber", "highlights", "retriever")
 
 
-@dsl.pipeline(name="lectures", description="Recordings in; transcript, bullet summary and answers out, behind gates")
-def lectures(
-    source: str = "",
-    revision: str = "",
-    base_model: str = "whisper-nano",
-    text_model: str = "minilm",
-    documents: str = "",
-) -> None:
-    """From recordings to a promoted transcriber, highlighter and retriever, with one InferenceGraph in front.
-
-    Args:
-        source: Recordings: a file, a directory or an S3 prefix; empty means our own sample lectures.
-        revision: Content digest of the source; the steps run again when it changes.
-        base_model: Speech model to start from: "whisper-nano", any Hugging Face Whisper id, a directory, a checkpoint.
-        text_model: Encoder of bullets and answers: "minilm", any Hugging Face id, or a directory.
-        documents: Directory of more documents with summaries, in the format of QMSum; empty means our own alone.
-    """
-    settings = load_settings("lectures", RELEASES)
-    read = named(
-        recordings(source=source, source_digest=revision, settings=settings["recordings"]),
-        "Read recordings",
-        "recordings",
-    )
-    speech = _transcriber(read, base_model, settings)
-    pieces = _transcripts(read, speech, settings)
-    _highlights(pieces, text_model, documents, settings)
-    _retriever(read, pieces, text_model, settings)
-
-
 def _transcriber(read: PipelineTask, base_model: str, settings: Settings) -> Judged:
     """Utterances with references, and the release of the speech model that learns from them."""
     spoken = named(
@@ -142,3 +113,32 @@ def _validated(task: str, corpus: Any, examples: Any, own: Settings, title: str)
         "validate",
         kind=task,
     )
+
+
+@dsl.pipeline(name="lectures", description="Recordings in; transcript, bullet summary and answers out, behind gates")
+def lectures(
+    source: str = "",
+    revision: str = "",
+    base_model: str = "whisper-nano",
+    text_model: str = "minilm",
+    documents: str = "",
+) -> None:
+    """From recordings to a promoted transcriber, highlighter and retriever, with one InferenceGraph in front.
+
+    Args:
+        source: Recordings: a file, a directory or an S3 prefix; empty means our own sample lectures.
+        revision: Content digest of the source; the steps run again when it changes.
+        base_model: Speech model to start from: "whisper-nano", any Hugging Face Whisper id, a directory, a checkpoint.
+        text_model: Encoder of bullets and answers: "minilm", any Hugging Face id, or a directory.
+        documents: Directory of more documents with summaries, in the format of QMSum; empty means our own alone.
+    """
+    settings = load_settings("lectures", RELEASES)
+    read = named(
+        recordings(source=source, source_digest=revision, settings=settings["recordings"]),
+        "Read recordings",
+        "recordings",
+    )
+    speech = _transcriber(read, base_model, settings)
+    pieces = _transcripts(read, speech, settings)
+    _highlights(pieces, text_model, documents, settings)
+    _retriever(read, pieces, text_model, settings)
