@@ -29,7 +29,7 @@ from serving.model import ServedModel
 from serving.openai import embeddings_body, parse_embeddings
 from serving.page import send_page
 from serving.peers import PREFIX, Peers
-from serving.refusals import Refused, explain, invalid
+from serving.refusals import Refused, explain, invalid, not_ready, unknown
 from serving.transcriptions import ROUTE as TRANSCRIPTIONS
 from serving.transcriptions import payload_of, transcribe, unless_gone
 from serving.uploads import taken
@@ -103,10 +103,18 @@ class Routes:
         }
 
     def intake(self, scope: Scope) -> Intake:
-        """How a request's body is taken: recordings stream in, or come as text in a large one. Errors: 503."""
+        """How a request's body is taken: recordings stream in, or come as text in a large one.
+
+        Errors: 503 and 404, so that nobody uploads hours to a model that is still loading or takes none.
+        """
         path, limits = scope["path"], self._limits
-        if path == TRANSCRIPTIONS or (path == self._predict_path and self._model.listens):
-            return Intake(limits.upload, streamed=True)
+        if path in (TRANSCRIPTIONS, self._predict_path):
+            if not self._model.ready:
+                raise not_ready(f"model {self._model.name!r} is still loading")
+            if self._model.listens:
+                return Intake(limits.upload, streamed=True)
+            if path == TRANSCRIPTIONS:
+                raise unknown(f"model {self._model.name!r} takes no recordings")
         if path.startswith("/v2/models/") and self._model.listens:
             return Intake(limits.inline)
         return Intake(limits.body)

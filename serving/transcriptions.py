@@ -24,7 +24,7 @@ BEAT_SECONDS = 10.0
 PATIENCE_SECONDS = 3.0
 """A stream begins with the first segment, so that bad media still gets a status of its own, but not later than this."""
 _OWN = {"file", "model", "response_format", "stream", "timestamp_granularities[]", "timestamp_granularities"}
-_OWN |= {"temperature", "include[]", "chunking_strategy"}
+_OWN |= {"temperature", "include[]", "chunking_strategy"}  # taken and left aside: the model decides
 
 
 async def transcribe(model: ServedModel, limits: Limits, scope: Scope, receive: Receive, send: Send) -> None:
@@ -141,7 +141,8 @@ async def _stream(job: _Job, send: Send) -> None:
             await send({"type": "http.response.body", "body": body, "more_body": True})
     await begin()
     result = job.result()
-    done = {"type": "transcript.text.done", **_json(result, job.kind, job.words)}
+    kind = job.kind if job.kind == "verbose_json" else "json"
+    done = {"type": "transcript.text.done", **_json(result, kind, job.words)}
     await send({"type": "http.response.body", "body": _event(done)})
 
 

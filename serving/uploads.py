@@ -16,7 +16,7 @@ from typing import Any
 
 from serving.errors import SluiceError
 from serving.limits import Receive, Scope
-from serving.refusals import Refused, explain, invalid, too_large
+from serving.refusals import Refused, explain, invalid, not_ready, too_large
 
 FIELDS = 65_536
 """Bytes of all text fields of a form together."""
@@ -138,8 +138,11 @@ class _Sink:
     def flush(self) -> None:
         pieces, self._pieces, self._size = self._pieces, [], 0
         data = memoryview(b"".join(pieces))
-        while data:
-            data = data[self._file.write(data) :]
+        try:
+            while data:
+                data = data[self._file.write(data) :]
+        except OSError as error:
+            raise not_ready("there is no room for this upload now; try again later, or send a smaller file") from error
 
 
 class _Form:

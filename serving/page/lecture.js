@@ -13,6 +13,11 @@ export class Lecture {
       const row = event.target.closest('li');
       if (event.target.closest('.mend')) this.mend(this.rows.indexOf(row));
     });
+    $('segments').addEventListener('keydown', (event) => {
+      const to = { ArrowDown: 'nextElementSibling', ArrowUp: 'previousElementSibling' }[event.key];
+      const next = to && event.target.matches('.time') && event.target.closest('li')[to];
+      if (next) { next.querySelector('.time').focus(); event.preventDefault(); }
+    });
     $('cancel').addEventListener('click', () => this.stop?.());
     window.addEventListener('keydown', (event) => this.key(event));
   }
@@ -157,7 +162,8 @@ export class Lecture {
     try {
       const result = await this.summary.predict({ segments, name: this.name });
       if (file !== this.file) return;
-      $('bullets').replaceChildren(...result.bullets.map((bullet) => el('li', {}, timeButton(bullet.start ?? 0, (at) => this.seek(at)), el('span', {}, bullet.text))));
+      $('bullets').replaceChildren(...result.bullets.map((bullet) => el('li', {},
+        Number.isFinite(bullet.start) ? timeButton(bullet.start, (at) => this.seek(at)) : '•', el('span', {}, bullet.text))));
       $('short-status').textContent = result.bullets.length ? '' : 'Too little was said to put it in short.';
       $('short-vote').replaceChildren(votes('Are these the main points?', (vote, correction) => this.summary.vote({ request_id: result.request_id, vote, correction })));
     } catch (error) {

@@ -3,7 +3,7 @@ import io
 import json
 from typing import Any
 
-from serving.limits import App, Gate, Limits, Message, send_json
+from serving.limits import SLOWEST, App, Gate, Intake, Limits, Message, send_json
 from serving.metrics import ServerMetrics
 from serving.request_log import RequestLog
 
@@ -44,11 +44,11 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send_json(send, 200, {"bytes": len((await receive())["body"])})
 
 
-def through(app: App, *clients: Client) -> tuple[str, str]:
+def through(app: App, *clients: Client, limits: Limits = LIMITS, intake: Intake | None = None) -> tuple[str, str]:
     """Send clients through one gate at once; the log and the metrics page."""
     stream = io.BytesIO()
     metrics, log = ServerMetrics("r1"), RequestLog(stream)
-    gate = Gate(app, LIMITS, "r1", metrics, log)
+    gate = Gate(app, limits, "r1", metrics, log, None if intake is None else lambda scope: intake)
 
     async def play() -> None:
         await asyncio.gather(*(gate(client.scope, client.receive, client.send) for client in clients))
@@ -105,6 +105,36 @@ def test_more_than_fit_are_refused_before_their_bodies_are_read() -> None:
     assert refused.taken == 0
     assert refused.headers[b"retry-after"] == b"1"
     assert 'sluice_in_flight{revision="r1"} 0.0' in page
+
+
+def test_large_bodies_have_places_of_their_own_and_small_ones_pass_them() -> None:
+    async def waits(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            pass
+        await asyncio.sleep(0.05)
+        await send_json(send, 200, {})
+
+    limits = Limits(in_flight=9, deadline=0.3, body=100, upload=1000, uploads=1)
+    large = [Client(b"x" * 300, headers=[(b"content-length", b"300")]) for _ in range(3)]
+    small = Client(b"x" * 50, headers=[(b"content-length", b"50")])
+    endless = Client(*[b"x" * 400] * 3)
+    through(waits, *large, small, limits=limits, intake=Intake(1000, streamed=True))
+    assert [client.status for client in (*large, small)] == [200, 429, 429, 200]
+    assert large[1].headers[b"retry-after"] == b"5"
+    through(waits, endless, limits=limits, intake=Intake(1000, streamed=True))
+    assert endless.status == 413
+
+
+def test_who_sends_steadily_gets_the_time_that_sending_takes() -> None:
+    async def takes(scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["more_body"]:
+            await asyncio.sleep(0.1)
+        await send_json(send, 200, {})
+
+    steady, slow = Client(*[b"x" * SLOWEST] * 5), Client(*[b"x"] * 5)
+    limits = Limits(deadline=0.3, body=100)
+    through(takes, steady, slow, limits=limits, intake=Intake(SLOWEST * 9, streamed=True))
+    assert (steady.status, slow.status) == (200, 504)
 
 
 def test_an_unforeseen_failure_tells_people_an_id_and_the_log_the_details() -> None:
