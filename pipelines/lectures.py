@@ -36,7 +36,7 @@ def _transcriber(read: PipelineTask, base_model: str, settings: Settings) -> Jud
 
 def _transcripts(read: PipelineTask, speech: Judged, settings: Settings) -> PipelineTask:
     """Every recording transcribed by the model that passed, cleaned and cut into segments."""
-    with dsl.ParallelFor(read.output, name="recording") as lecture:
+    with dsl.ParallelFor(read.outputs["Output"], name="recording") as lecture:
         written = named(
             transcribe(
                 recordings=read.outputs["recordings"],
