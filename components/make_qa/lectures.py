@@ -6,7 +6,7 @@ Question Answering"): one sentence leaves its segment and asks for it, so the re
 
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,13 +101,14 @@ def _rules(
 ) -> list[tuple[Any, ...]]:
     """Questions out of sentences, chosen as those about code are: one truth each, no sentence in two splits."""
     found: list[Candidate] = []
-    for index, segment in enumerate(segments.itertuples(index=False)):
-        own = said[(said["document_id"] == segment.path) & (said["start"] >= segment.start_s - 1e-6)]
-        own = own[own["start"] < segment.end_s]["text"].tolist()
+    by_lecture = _by_lecture(said)
+    for index, segment in enumerate(segments.to_dict("records")):
+        spoken = by_lecture.get(segment["path"], [])
+        own = [one["text"] for one in spoken if segment["start_s"] - 1e-6 <= one["start"] < segment["end_s"]]
         # A segment of one sentence would be empty without it.
         for rank, sentence in enumerate(own if len(own) > 1 else ()):
             asked = ask(sentence)
-            if asked is not None and sentence in segment.doc and normal(asked.question) not in hidden:
+            if asked is not None and sentence in segment["doc"] and normal(asked.question) not in hidden:
                 found.append(Candidate(asked, sentence, index, rank))
     ids, splits = segments["passage_id"].tolist(), segments["split"].tolist()
     chosen, why = choose(
@@ -139,22 +140,28 @@ def ask(sentence: str) -> Asked | None:
 
 def _known(segments: "pd.DataFrame", said: "pd.DataFrame", recordings: Path) -> Iterator[tuple[str, str, str, str]]:
     """Question, answer (the sentence that stands at its second), passage id and path, lecture by lecture."""
+    spans, by_lecture = _by_lecture(segments, "path"), _by_lecture(said)
     for lecture_id in lectures(recordings, "recording"):
-        own = segments[segments["path"] == lecture_id]
-        sentences = said[said["document_id"] == lecture_id]
-        if own.empty:
+        if lecture_id not in spans:
             continue
         for asked in read_stage(recordings, lecture_id, "recording")["questions"].to_pylist()[0]:
-            segment = own.loc[_at(own["start_s"], own["end_s"], asked["start"])]
-            inside = sentences[sentences["text"].map(lambda text, doc=segment["doc"]: text in doc)]
-            answer = inside.loc[_at(inside["start"], inside["end"], asked["start"]), "text"]
-            yield asked["question"], squeeze(str(answer)), str(segment["passage_id"]), lecture_id
+            segment = _at(spans[lecture_id], ("start_s", "end_s"), asked["start"])
+            inside = [one for one in by_lecture[lecture_id] if one["text"] in segment["doc"]]
+            answer = _at(inside, ("start", "end"), asked["start"])["text"]
+            yield asked["question"], squeeze(answer), segment["passage_id"], lecture_id
 
 
-def _at(starts: "pd.Series[float]", ends: "pd.Series[float]", second: float) -> Any:
-    """Label of the span that covers ``second``, else of the nearest; references round, so half a second is forgiven."""
-    away = (starts - second - 0.5).clip(lower=0) + (second + 0.5 - ends).clip(lower=0)
-    return away.idxmin()
+def _by_lecture(rows: "pd.DataFrame", column: str = "document_id") -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for one in rows.to_dict("records"):
+        found[str(one[column])].append({str(name): value for name, value in one.items()})
+    return dict(found)
+
+
+def _at(spans: Sequence[dict[str, Any]], names: tuple[str, str], second: float) -> dict[str, Any]:
+    """The span that covers ``second``, else the nearest; references round, so half a second is forgiven."""
+    start, end = names
+    return min(spans, key=lambda span: max(0.0, span[start] - second - 0.5) + max(0.0, second + 0.5 - span[end]))
 
 
 def _merged(known: list[tuple[str, str, str, str]], asked_at: Any) -> list[tuple[Any, ...]]:

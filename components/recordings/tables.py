@@ -67,7 +67,7 @@ def write_stage(folder: Path, lecture_id: str, stage: str, rows: Iterable[Mappin
         batch: list[Mapping[str, Any]] = []
         for row in rows:
             batch.append(row)
-            if len(batch) == 32:
+            if len(batch) == 8:
                 writer.write_table(pa.Table.from_pylist(batch, schema))
                 batch = []
         writer.write_table(pa.Table.from_pylist(batch, schema))

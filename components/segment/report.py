@@ -33,7 +33,8 @@ def write_report(
     )
     page.table(_lectures(passages), "Lectures")
     shown = passages.head(_SHOWN)[["path", "start_s", "end_s", "speech_rate", "silence_share", "confidence", "doc"]]
-    page.table(shown.to_dict("records"), f"The first {len(shown)} of {len(passages)} segments")
+    rows = [{str(name): value for name, value in row.items()} for row in shown.to_dict("records")]
+    page.table(rows, f"The first {len(shown)} of {len(passages)} segments")
     left = [row for rows in quarantined for row in rows]
     left += [{"lecture": name, "file": "", "reason": "transcribed, but nobody speaks in it"} for name in silent]
     page.heading("Left out")

@@ -20,10 +20,12 @@ def corrected_cues() -> dict[str, list[dict[str, Any]]]:
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
         return {}
     found: dict[str, dict[tuple[float, float], dict[str, Any]]] = {}
-    for row in corrections("transcription", url).dropna(subset=["start", "end", "correction"]).itertuples():
-        if row.name and str(row.correction).strip() and row.end > row.start:
-            cue = {"start": row.start, "end": row.end, "text": " ".join(str(row.correction).split()), "speaker": ""}
-            found.setdefault(slug(str(row.name)), {})[row.start, row.end] = cue
+    spans = corrections("transcription", url).dropna(subset=["start", "end", "correction"]).to_dict("records")
+    for row in spans:
+        text, start, end = " ".join(str(row["correction"]).split()), float(row["start"]), float(row["end"])
+        if row["name"] and text and end > start:
+            cue = {"start": start, "end": end, "text": text, "speaker": ""}
+            found.setdefault(slug(str(row["name"])), {})[start, end] = cue
     return {name: list(spans.values()) for name, spans in found.items()}
 
 
