@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 EDITS = ("substitutions", "deletions", "insertions")
-LINES = 3
-"""Rows that the words under a spectrogram take turns in, so that short words do not overlap."""
+LINES, LETTER = 3, 0.011
+"""Rows for the words under a spectrogram, so that short ones do not overlap; a letter's width as a share of it."""
 
 
 def slices(found: pd.DataFrame, resamples: int, seed: int) -> Figure:
@@ -75,10 +75,13 @@ def heard(samples: np.ndarray, words: list[dict[str, Any]], title: str) -> Figur
     above.imshow(picture, origin="lower", aspect="auto", extent=(0, seconds, 0, len(picture)), cmap="magma")
     above.set(title=title, ylabel="mel band")
     above.grid(visible=False)
-    for at, word in enumerate(words):
-        line = LINES - at % LINES
-        below.plot([word["start"], word["end"]], [line - 0.38] * 2, color=COLOURS[0], lw=2, solid_capstyle="butt")
-        below.text(word["start"], line - 0.3, str(word["word"]).strip(), color=INK, fontsize=9.5, va="bottom")
+    free = [0.0] * LINES
+    for word in words:
+        text, start, end = str(word["word"]).strip(), float(word["start"]), float(word["end"])
+        row = next((at for at in range(LINES) if free[at] <= start), int(np.argmin(free)))
+        free[row] = max(end, start + LETTER * seconds * (len(text) + 1))
+        below.plot([start, end], [LINES - row - 0.38] * 2, color=COLOURS[0], lw=2, solid_capstyle="butt")
+        below.text(start, LINES - row - 0.3, text, color=INK, fontsize=9.5, va="bottom")
     below.set(xlabel="seconds", ylim=(0.4, LINES + 0.7), xlim=(0, seconds), yticks=[])
     below.grid(axis="y", visible=False)
     below.spines["left"].set_visible(False)
