@@ -23,16 +23,20 @@ def transcribe(
 
     parquet: one row a segment (see stage "transcript" of `components.recordings.tables`), times in seconds of the
     recording. What the model cannot transcribe is written to ``out/quarantine.parquet`` with the reason, so that the
-    other lectures go on. SluiceError: the bundle cannot be opened, or there is no such lecture.
+    other lectures go on. SluiceError: the bundle cannot be opened or refuses the
+    settings, or there is no such lecture.
     """
     sound, folder = Sound(Path(recordings), lecture), Path(bundle)
     predictor = load(folder, threads=settings.threads)
     asked = {name: value for name, value in settings.model_dump(exclude={"threads"}).items() if value}
     version = version_of(version_in(Path(recordings), lecture, "windows"), digest(folder), settings.model_dump_json())
     with atomic_dir(out) as target, tempfile.TemporaryDirectory(prefix="sluice-") as scratch:
+        wav = Path(scratch) / f"{lecture}.wav"
+        instance = predictor.parse(
+            {"audio": wav, **_vocabulary(asked)}
+        )  # of settings that do not fit no lecture is guilty
         try:
-            sound.write_wav(wav := Path(scratch) / f"{lecture}.wav")
-            instance = predictor.parse({"audio": wav, **_vocabulary(asked)})
+            sound.write_wav(wav)
             result = predictor.predict([instance])[0]
         except (SluiceError, OSError, ValueError, RuntimeError) as error:
             log.warning("left out %s: %s", lecture, error)
