@@ -86,8 +86,8 @@ SCENES = (
         False,
         lambda s: (faults.wrong_answers(s.bundle, s.place / "wrong"), s.settings),
     ),
-    Scene("slow", "each answer takes 0.4 s longer", False, lambda s: s.faulty("slow", "--delay", "0.4")),
-    Scene("crash", "it dies at every 40th request", False, lambda s: s.faulty("crash", "--crash-after", "40")),
+    Scene("slow", "each answer takes 1 s longer", False, lambda s: s.faulty("slow", "--delay", "1")),
+    Scene("crash", "it dies at every 20th request", False, lambda s: s.faulty("crash", "--crash-after", "20")),
     Scene(
         "never ready",
         "its model files were cut short",
