@@ -23,7 +23,9 @@ _GAP, _LONGEST_GAP = 0.1, 600.0
 
 
 class NoMedia(SluiceError):
-    """Not a recording: no format that is known, or no sound in it. A server answers 415."""
+    """Not a recording: no format that is known, or no sound in it."""
+
+    status = 415
 
 
 @dataclass(frozen=True)

@@ -150,12 +150,11 @@ class _Run:
         start = tokens.shape[1] - len(self._tasks[0].prefix)
         logits, attention = self._graphs.step(memory, tokens, [start, tokens.shape[1] - 1])
         self._note_silence(logits[:, 0])
-        room = self._speech.max_tokens - tokens.shape[1]
         rows = list(range(len(live)))
-        for turn in range(min(room, self._least or room)):
+        while True:
             chosen = self._choose(logits[:, -1][rows], [live[row] for row in rows], attention[:, rows, -1])
             going = [at for at, token in enumerate(chosen) if token != self._speech.tokens.eot]
-            if not going or turn + 1 == (self._least or room):
+            if not going:
                 break
             memory, live, rows, fed = self._drop(memory, live, rows, going, chosen)
             logits, attention = self._graphs.step(memory, fed, [0])
@@ -175,6 +174,10 @@ class _Run:
         if 4 * (len(live) - len(kept)) < len(live):
             return memory, live, kept, fed
         return memory.keep(kept), [live[row] for row in kept], list(range(len(kept))), fed[kept]
+
+    def _room(self, task: Task) -> int:
+        room = self._speech.max_tokens - len(task.prompt) - len(task.prefix)
+        return min(room, self._least or room)
 
     def _prompts(self) -> tuple[Any, Any]:
         lines = [[*task.prompt, *task.prefix] for task in self._tasks]
@@ -211,7 +214,8 @@ class _Run:
                 one._rows.append(attention[:, row].copy())
             if token != self._speech.tokens.eot:
                 one.tokens.append(token)
-                if not self._least and len(one.tokens) % 8 == 0 and loop(one.tokens):
+                full = len(one.tokens) >= self._room(self._tasks[live[row]])
+                if full or (not self._least and len(one.tokens) % 8 == 0 and loop(one.tokens)):
                     chosen[row] = self._speech.tokens.eot
         return [int(token) for token in chosen]
 

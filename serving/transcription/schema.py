@@ -7,6 +7,7 @@ INPUTS: dict[str, Any] = {
     "properties": {
         "audio": {
             "type": "string",
+            "contentEncoding": "base64",
             "minLength": 1,
             "description": "a recording (wav, mp3, m4a, ogg, flac, mp4, mkv, webm, ...) as base64",
         },

@@ -61,20 +61,19 @@ def make_general_whisper(directory: Path) -> Path:
     return _save(directory, names, len(names) + len(times), positions=1500, max_tokens=80, languages=list(LANGUAGES))
 
 
-def make_speech_bundle(model: Path, directory: Path, int8: bool = False) -> Path:
-    """A bundle of task transcription with the graphs of a model directory."""
+def make_speech_bundle(model: Path, directory: Path) -> Path:
+    """A bundle of task transcription with fp32 and INT8 graphs of a model directory; fp32 is served.
+
+    Exporting takes seconds, so equal weights are exported once a process.
+    """
     import shutil
 
-    from components.quantize.whisper_graphs import export_fp32, quantise
     from serving.bundle import Bundle, Lineage, Variant
+    from serving.files import digest
     from serving.transcription.schema import INPUTS, OUTPUTS
     from serving.transcription.spec import read_speech
 
-    export_fp32(model, directory / "speech/fp32")
-    variants = {"fp32": Variant(file="speech/fp32", bytes=0)}
-    if int8:
-        quantise(directory / "speech/fp32", directory / "speech/int8")
-        variants["int8"] = Variant(file="speech/int8", bytes=0)
+    shutil.copytree(_graphs(digest(model / "model.safetensors"), model), directory / "speech", dirs_exist_ok=True)
     shutil.copyfile(model / "tokenizer.json", directory / "tokenizer.json")
     Bundle(
         system="lectures-transcriber",
@@ -84,10 +83,26 @@ def make_speech_bundle(model: Path, directory: Path, int8: bool = False) -> Path
         lineage=Lineage(data="none"),
         inputs=INPUTS,
         outputs=OUTPUTS,
-        variants=variants,
-        variant="int8" if int8 else "fp32",
+        variants={name: Variant(file=f"speech/{name}", bytes=1) for name in ("fp32", "int8")},
+        variant="fp32",
     ).write(directory)
     return directory
+
+
+_exported: dict[str, Any] = {}
+
+
+def _graphs(key: str, model: Path) -> Path:
+    from tempfile import TemporaryDirectory
+
+    from components.quantize.whisper_graphs import export_fp32, quantise
+
+    if key not in _exported:
+        _exported[key] = TemporaryDirectory()
+        place = Path(_exported[key].name)
+        export_fp32(model, place / "fp32")
+        quantise(place / "fp32", place / "int8")
+    return Path(_exported[key].name)
 
 
 def _save(directory: Path, names: list[str], vocab: int, positions: int, max_tokens: int, languages: list[str]) -> Path:
