@@ -148,7 +148,7 @@ class ServedModel(kserve.Model):
             found = await self._queue().submit("predict", instances)
         else:
             instances = [await asyncio.to_thread(self._parse, *pair) for pair in zip(payloads, places, strict=True)]
-            found = [await self._hearing.all(instance) for instance in instances]
+            found = await self._hearing.each(instances)
         if self._writer.on:
             found = await asyncio.gather(*map(self._writer.write, instances, found))
         return self._signed(instances, found, names, call)

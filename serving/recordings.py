@@ -58,6 +58,22 @@ class Hearing:
         self._group = max(1, batcher.max_batch // 2)
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
+    async def each(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The results of some recordings, as many at once as one may take of a batch. Errors: as `all`."""
+        slots = asyncio.Semaphore(self._group)
+
+        async def one(instance: dict[str, Any]) -> dict[str, Any]:
+            async with slots:
+                return await self.all(instance)
+
+        tasks = [asyncio.ensure_future(one(instance)) for instance in instances]
+        try:
+            return await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
     async def all(self, instance: dict[str, Any]) -> dict[str, Any]:
         """The result of a whole recording. Errors: `SluiceError` for media that cannot be read or last too long."""
         found: list[dict[str, Any]] = []

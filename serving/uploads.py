@@ -55,19 +55,31 @@ async def taken(scope: Scope, receive: Receive, inline: int) -> AsyncIterator[Up
     Errors: 400 for a broken form or one without a file, 413 for a JSON body or fields over their limit.
     """
     handle, name = tempfile.mkstemp(prefix="sluice-upload-")
-    upload = Upload(Path(name))
+    upload = Upload(_nameless(handle, Path(name)))
     try:
         with os.fdopen(handle, "wb", buffering=0) as file:
             await _take(_type_of(scope), receive, upload, _Sink(file), inline)
-        yield upload
+            yield upload
     except SluiceError as error:
-        refused = explain(error)
-        if refused is None or upload.path.name not in str(error):
+        refused, ours = explain(error), f"{upload.path.name}: "
+        if refused is None or not str(error).startswith(ours):
             raise
-        sentence = str(refused).replace(upload.path.name, upload.name[-100:] or "the recording")
+        sentence = f"{upload.name[-100:] or 'the recording'}: {str(refused).removeprefix(ours)}"
         raise Refused(refused.status, sentence, refused.headers) from error
     finally:
-        upload.path.unlink(missing_ok=True)
+        Path(name).unlink(missing_ok=True)
+
+
+def _nameless(handle: int, path: Path) -> Path:
+    """Another path of an open file that has none any more: even a server that is killed leaves no recording behind.
+
+    Linux only; elsewhere the file keeps its path.
+    """
+    open_file = Path(f"/proc/self/fd/{handle}")
+    if open_file.exists():
+        path.unlink()
+        return open_file
+    return path
 
 
 async def _take(kind: Header, receive: Receive, upload: Upload, sink: "_Sink", inline: int) -> None:

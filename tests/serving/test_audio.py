@@ -22,7 +22,7 @@ from serving.limits import Limits
 
 OPENAI = "/openai/v1/audio/transcriptions"
 V1, V2 = "/v1/models/ears:predict", "/v2/models/ears/infer"
-LIMITS = Limits(deadline=5, body=20_000, upload=4_000_000, inline=300_000, duration=100, uploads=4)
+LIMITS = Limits(deadline=5, body=20_000, upload=4_000_000, inline=400_000, duration=100, uploads=4)
 
 
 @dataclass
@@ -37,25 +37,24 @@ class Live:
 
 
 @pytest.fixture(scope="module")
-def live() -> Iterator[Live]:
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     toy = ToyListener()
-    with serving(toy, "ears", LIMITS) as server:
-        yield Live(server.url, server.grpc, toy, server.client)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("uploads")))
+        with serving(toy, "ears", LIMITS) as server:
+            yield Live(server.url, server.grpc, toy, server.client)
 
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(live: Live) -> Iterator[None]:
     """After each test no recording is open and no upload lies about."""
-    before = set(Path(tempfile.gettempdir()).glob("sluice-upload-*"))
     yield
     live.toy.go.set()
     until = time.monotonic() + 5
-    while (live.toy.held or set(Path(tempfile.gettempdir()).glob("sluice-upload-*")) - before) and (
-        time.monotonic() < until
-    ):
+    while (live.toy.held or list(Path(tempfile.gettempdir()).iterdir())) and time.monotonic() < until:
         time.sleep(0.01)
     assert not live.toy.held
-    assert not set(Path(tempfile.gettempdir()).glob("sluice-upload-*")) - before
+    assert not list(Path(tempfile.gettempdir()).iterdir())
 
 
 def test_a_form_is_answered_in_openais_formats(live: Live) -> None:
@@ -96,6 +95,13 @@ def test_v1_and_v2_take_recordings_as_text_forms_and_bytes(live: Live) -> None:
         answer = GRPCInferenceServiceStub(channel).ModelInfer(pb.ModelInferRequest(model_name="ears", inputs=inputs))
         texts += [o.contents.bytes_contents[0].decode() for o in answer.outputs if o.name == "text"]
     assert texts == ["level 5 level 5"] * 5
+    live.toy.calls.clear()
+    live.toy.seconds = 0.02
+    many = [base64.b64encode(wav(1, n / 10)).decode() for n in range(1, 9)]
+    answers = client.post(V1, json={"instances": [{"audio": audio} for audio in many]}).json()["predictions"]
+    assert [answer["text"] for answer in answers] == [f"level {n}" for n in range(1, 9)]
+    live.toy.seconds = 0.0
+    assert len(live.toy.calls) < 8
 
 
 def events(response: httpx.Response) -> list[dict[str, Any]]:
@@ -141,7 +147,7 @@ def test_what_cannot_be_heard_gets_a_status_and_a_sentence(
 def test_text_bodies_have_their_own_limit_and_other_routes_keep_theirs(live: Live) -> None:
     big = base64.b64encode(wav(10)).decode()
     answer = live.client.post(V1, json={"instances": [{"audio": big}]})
-    assert (answer.status_code, "300000 bytes" in answer.json()["error"]) == (413, True)
+    assert (answer.status_code, "400000 bytes" in answer.json()["error"]) == (413, True)
     assert "as a file" in answer.json()["error"]
     assert live.client.post("/feedback", content=b" " * 30_000).status_code == 413
     assert live.client.post(V1, json={"instances": [{"audio": "no base64!"}]}).status_code == 400
