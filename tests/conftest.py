@@ -167,3 +167,11 @@ def tiny_bundle(tiny_data: Path) -> Path:
     tables = [tiny_data / f"{name}.parquet" for name in ("passages", "questions", "frame", "snapshot")]
     pack(tiny_data / "variants", *tables[:2], {}, tiny_data / "bundle", *tables[2:])
     return tiny_data / "bundle"
+
+
+@pytest.fixture(scope="session")
+def tiny_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random Whisper from model directory to bundle/, see tests/components/tiny_speech.py. Read-only."""
+    from tiny_speech import make_speech
+
+    return make_speech(tmp_path_factory.mktemp("tiny_speech"))

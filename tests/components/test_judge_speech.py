@@ -3,74 +3,29 @@ import json
 import wave
 from io import BytesIO
 
-import numpy as np
 import pandas as pd
 import pytest
-from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
-from tiny_whisper import WORDS, make_tiny_whisper
+from kfp.dsl import HTML, Dataset, Metrics, Model
 
 from components.evaluate.component import evaluate
 from components.evaluate.transcription import asked
 from components.evaluate.transcription.hear import count_errors, figures
 from components.evaluate.transcription.report import confusions
-from components.pack.component import pack
-from components.quantize.component import quantize
 from components.report.page import page_data
 from serving.bundle import Bundle
 from serving.errors import SluiceError
 from serving.verdict import read_verdicts
 
-MANY = (*WORDS, *(f"word{chr(97 + at // 26)}{chr(97 + at % 26)}" for at in range(400)))
-
-
-def make_speech_tables(folder, each=4):
-    """Audio and utterances of two speakers: tones, one a word, with a reference each."""
-    rng = np.random.default_rng(0)
-    audio, utterances = [], []
-    for split in ("train", "val", "test"):
-        for at in range(each):
-            seconds = 1.0 + at % 3
-            time = np.arange(int(16000 * seconds)) / 16000
-            sound = (8000 * np.sin(2 * np.pi * (200 + 100 * at) * time) * (time % 0.5 < 0.4)).astype("<i2")
-            one = {"utterance_id": f"{split}-{at}", "recording_id": split}
-            audio.append({**one, "start": 0.0, "end": seconds, "samples": sound.tobytes()})
-            words = " ".join(rng.choice(WORDS[10:], 3))
-            utterances.append(
-                {**one, "text": f"{words.capitalize()}.", "speaker": ("Ada", "Ben")[at % 2], "split": split,
-                 "condition": ("clean", "known")[at % 2], "seconds": np.float32(seconds)}
-            )  # fmt: skip
-    pd.DataFrame(audio).to_parquet(folder / "audio.parquet")
-    pd.DataFrame(utterances).to_parquet(folder / "utterances.parquet")
-    return folder / "audio.parquet", folder / "utterances.parquet"
-
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
-    """Quantise, pack and evaluate a random Whisper, as the pipeline would."""
-    place = tmp_path_factory.mktemp("speech")
-    tables = {
-        name: Dataset(uri=str(path))
-        for name, path in zip(("corpus", "examples"), make_speech_tables(place), strict=True)
-    }
-    quantize.python_func(
-        model=Model(uri=str(make_tiny_whisper(place / "base", MANY))),
-        **tables,
-        settings={"repeats": 3, "utterances": 3},
-        variants=Model(uri=str(place / "variants")),
-        verdict=Artifact(uri=str(place / "quantisation.json")),
-        report=HTML(uri=str(place / "quantisation.html")),
-    )
-    pack.python_func(
-        variants=Model(uri=str(place / "variants")),
-        **tables,
-        settings={"system": "lectures-transcriber"},
-        bundle=Model(uri=str(place / "bundle")),
-        metrics=Metrics(uri=str(place / "pack.json")),
-    )
+def room(tiny_speech, tmp_path_factory):
+    """What the step "Evaluate" leaves of the tiny bundle."""
+    place = tmp_path_factory.mktemp("evaluated")
     evaluate.python_func(
-        bundle=Model(uri=str(place / "bundle")),
-        **tables,
-        settings={"resamples": 100, "threads": 1},
+        bundle=Model(uri=str(tiny_speech / "bundle")),
+        corpus=Dataset(uri=str(tiny_speech / "audio.parquet")),
+        examples=Dataset(uri=str(tiny_speech / "utterances.parquet")),
+        settings={"resamples": 100.0, "threads": 1},
         predictions=Dataset(uri=str(place / "predictions.parquet")),
         metrics=Metrics(uri=str(place / "metrics.json")),
         report=HTML(uri=str(place / "page.html")),
@@ -79,23 +34,23 @@ def room(tmp_path_factory):
     return place
 
 
-def test_the_graphs_repeat_torch_and_both_variants_are_measured(room):
-    told = json.loads((room / "variants/variants.json").read_text())
+def test_the_graphs_repeat_torch_and_both_variants_are_measured(tiny_speech):
+    told = json.loads((tiny_speech / "variants/variants.json").read_text())
     assert told["task"] == "transcription" and told["speech"]["window_s"] == 6
     assert told["variants"]["fp32"]["max_abs_difference"] < 1e-3
     for row in told["variants"].values():
-        folder = room / "variants" / row["file"]
+        folder = tiny_speech / "variants" / row["file"]
         assert row["encoder_bytes"] == (folder / "encoder.onnx").stat().st_size
         assert row["bytes"] == sum(f.stat().st_size for f in folder.iterdir())
         assert row["p50_ms_batch1"] > 0 and row["audio_s_per_s"] > 0 and row["wer_of3_val"] > 0
     assert told["variants"]["int8"]["smaller"] > 0.3
-    [verdict] = read_verdicts(room / "quantisation.json")
+    [verdict] = read_verdicts(tiny_speech / "quantisation.json")
     assert verdict.figures["int8_decoder_bytes"] == told["variants"]["int8"]["decoder_bytes"]
-    assert not (room / "variants/bundle.json").exists()
+    assert not (tiny_speech / "variants/bundle.json").exists()
 
 
-def test_the_bundle_is_whole_and_says_what_it_can_do(room):
-    bundle = Bundle.read(room / "bundle")
+def test_the_bundle_is_whole_and_says_what_it_can_do(tiny_speech):
+    bundle = Bundle.read(tiny_speech / "bundle")
     assert (bundle.task, bundle.system) == ("transcription", "lectures-transcriber")
     assert bundle.speech_model().tokens.sot >= 0 and bundle.encoder is None
     assert bundle.metrics["wer_of3_val"] == bundle.variants[bundle.variant].model_dump()["wer_of3_val"]
@@ -125,11 +80,11 @@ def test_requests_for_load_tests_are_recordings_with_what_is_said_in_them(room):
     assert rows[0]["expect"]["text"].endswith(".")
 
 
-def test_a_split_without_utterances_is_named(room, tmp_path):
-    table = pd.read_parquet(room / "utterances.parquet")
+def test_a_split_without_utterances_is_named(tiny_speech, tmp_path):
+    table = pd.read_parquet(tiny_speech / "utterances.parquet")
     table[table["split"] == "val"].to_parquet(tmp_path / "utterances.parquet")
     with pytest.raises(SluiceError, match="no utterance of split 'test'"):
-        asked(room / "audio.parquet", tmp_path / "utterances.parquet")
+        asked(tiny_speech / "audio.parquet", tmp_path / "utterances.parquet")
 
 
 def test_errors_are_counted_by_word_and_the_commonest_confusions_named():
