@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,40 +41,54 @@ def release(
         version: the bundle's version in the registry.
         asked: request rows with labels (JSON lines, see `load_tests.asked`).
         settings: see `RolloutSettings`.
-        verdicts: written: JSON list of every verdict.
-        report: written: one HTML page.
+        verdicts, report: written: JSON list of every verdict, and one HTML page.
         champion: what the bundle was compared with; it is deployed first where nothing is served yet.
     """
     from components.rollout.cluster import Cluster
-    from components.rollout.graph import apply_graphs
     from load_tests.asked import read_asked
 
     content = _digest(bundle)
     cluster = Cluster()
     try:
-        live = cluster.find(system)
-        now = observe(live) if live else None
+        now = observe(live) if (live := cluster.find(system)) else None
         decision = decide(now, content, settings.steps)
         if now and decision.move is Move.DONE and now.settled and not now.failure:
-            reason = "; ".join([decision.reason, *apply_graphs(cluster, system)])
-            _recall(system, content, reason, verdicts, report)
-            return True, reason
-        candidate = Candidate(system, content, uri if "://" in uri else bundle.resolve().as_uri(), version)
-        watch, rows = Watcher(), _remember(system, read_asked(asked))
-        before = _deploy_first(cluster, candidate, champion, now, rows, settings, watch)
-        if before is None or before.promoted:
-            outcome = carry_out(cluster, candidate, rows, settings, watch, lambda: _champion(system, version))
-        else:
-            outcome = before
-        if outcome.promoted:
-            told = apply_graphs(cluster, system)
-            outcome.reason = "; ".join([outcome.reason, *told])
-            for sentence in told:
-                watch.say(sentence)
+            return True, _recall(cluster, system, content, decision.reason, verdicts, report)
+        candidate, watch = Candidate(system, content, _address(uri, bundle), version), Watcher()
+        rows = _remember(system, read_asked(asked))
+        outcome = _bring(cluster, candidate, champion, now, rows, settings, watch)
     finally:
         cluster.close()
     _keep(candidate, outcome, watch, settings.slo or system, verdicts, report)
     return outcome.promoted, outcome.reason
+
+
+def _bring(
+    cluster: "Cluster",
+    candidate: "Candidate",
+    champion: "Standing | None",
+    now: Observed | None,
+    rows: list[dict[str, Any]],
+    settings: RolloutSettings,
+    watch: Watcher,
+) -> "Outcome":
+    """The champion first where nothing is served, then the candidate, then the graphs that waited for it."""
+    from components.rollout.graph import apply_graphs
+
+    outcome = _deploy_first(cluster, candidate, champion, now, rows, settings, watch)
+    if outcome is None or outcome.promoted:
+        promote = partial(_champion, candidate.system, candidate.version)
+        outcome = carry_out(cluster, candidate, rows, settings, watch, promote)
+    if outcome.promoted:
+        told = apply_graphs(cluster, candidate.system)
+        outcome.reason = "; ".join([outcome.reason, *told])
+        for sentence in told:
+            watch.say(sentence)
+    return outcome
+
+
+def _address(uri: str, bundle: Path) -> str:
+    return uri if "://" in uri else bundle.resolve().as_uri()
 
 
 def asked_before(system: str) -> Path:
@@ -116,7 +131,7 @@ def _deploy_first(
     if champion is None or content == candidate.content or not under_way:
         return None
     watch.say(f"nothing is served yet: {champion.version} goes first, to compare with and to fall back on")
-    uri = champion.uri if "://" in champion.uri else champion.bundle.resolve().as_uri()
+    uri = _address(champion.uri, champion.bundle)
     return carry_out(cluster, Candidate(candidate.system, content, uri, champion.version), asked, settings, watch)
 
 
@@ -166,16 +181,20 @@ def carry_out(
     return rollout.run(candidate.content, candidate.version, candidate.uri)
 
 
-def _recall(system: str, content: str, reason: str, verdicts: Path, report: Path) -> None:
+def _recall(cluster: "Cluster", system: str, content: str, reason: str, verdicts: Path, report: Path) -> str:
     """Give the verdicts and the page of the rollout that brought this bundle to 100 %, where this machine has them."""
+    from components.rollout.graph import apply_graphs
+
+    reason = "; ".join([reason, *apply_graphs(cluster, system)])
     kept = _kept(system, content)
     if (kept / "verdicts.json").is_file() and (kept / "report.html").is_file():
         for name, target in (("verdicts.json", verdicts), ("report.html", report)):
             with atomic_file(target) as scratch:
                 shutil.copyfile(kept / name, scratch)
-        return
+        return reason
     write_verdicts([Verdict("rollout", True, reason, {"canary_percent": 100})], verdicts)
     Page(f"Rollout of {system}", reason).write(report)
+    return reason
 
 
 def _kept(system: str, content: str) -> Path:
