@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,15 +42,15 @@ def release(
         version: the bundle's version in the registry.
         asked: request rows with labels (JSON lines, see `load_tests.asked`).
         settings: see `RolloutSettings`.
-        verdicts, report: written: JSON list of every verdict, and one HTML page.
+        verdicts: written: JSON list of every verdict.
+        report: written: one HTML page.
         champion: what the bundle was compared with; it is deployed first where nothing is served yet.
     """
     from components.rollout.cluster import Cluster
     from load_tests.asked import read_asked
 
     content = _digest(bundle)
-    cluster = Cluster()
-    try:
+    with closing(Cluster()) as cluster:
         now = observe(live) if (live := cluster.find(system)) else None
         decision = decide(now, content, settings.steps)
         if now and decision.move is Move.DONE and now.settled and not now.failure:
@@ -57,8 +58,6 @@ def release(
         candidate, watch = Candidate(system, content, _address(uri, bundle), version), Watcher()
         rows = _remember(system, read_asked(asked))
         outcome = _bring(cluster, candidate, champion, now, rows, settings, watch)
-    finally:
-        cluster.close()
     _keep(candidate, outcome, watch, settings.slo or system, verdicts, report)
     return outcome.promoted, outcome.reason
 
