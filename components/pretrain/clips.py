@@ -20,12 +20,13 @@ SECONDS = 5.8
 
 @dataclass(frozen=True)
 class Shard:
-    """A part of the pool: ``count`` lines of at most ``longest`` words, drawn and read with ``seed``."""
+    """A part of the pool: ``count`` lines of ``shortest`` to ``longest`` words, drawn and read with ``seed``."""
 
     name: str
     count: int
     longest: int
     seed: int
+    shortest: int = 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def make_shard(shard: Shard, folder: Path) -> Path:
         return path
     rng = random.Random(shard.seed)
     texts, parts = [], []
-    for line in sentences(shard.count, shard.seed, 1, shard.longest):
+    for line in sentences(shard.count, shard.seed, shard.shortest, shard.longest):
         samples = voices.read(line, voices.random_voice(rng, voices.HEARD))
         if len(samples) <= SECONDS * voices.RATE:
             texts.append(line)
@@ -88,7 +89,7 @@ class Pool:
         at, start, end, text = next(
             (d for d in drawn if d[2] - d[1] <= seconds * voices.RATE), min(drawn, key=lambda d: d[2] - d[1])
         )
-        return Clip(self._samples[at][start:end].astype(np.float32) / 32768, text)
+        return Clip(self._samples[at][start:end].astype(np.float32) / np.float32(32768), text)
 
     def texts(self) -> Iterator[str]:
         """The words of every clip."""

@@ -1,20 +1,24 @@
 """What the model gets wrong: word error rates on voices and sentences that training did not see."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from components.pretrain import voices
 from components.pretrain.clips import SECONDS, Clip
 from components.pretrain.digits import KEPT_BACK, SPEAKERS, TEST_NUMBERS, digit_strings
 from components.pretrain.model import Learner
 from components.pretrain.text import lectures, plain, sentences
-from serving.transcription.mel import log_mel_batch
+from components.recordings.cues import read_cues
+from serving.transcription.mel import Floats, log_mel_batch
 
 SEED = 77
+SAMPLES = Path(__file__).parents[1] / "recordings" / "samples"
 Sets = dict[str, list[Clip]]
 
 
@@ -71,3 +75,45 @@ def word_errors(learner: Learner, clips: list[Clip], chunk: int = 50) -> Errors:
         heard += learner.transcribe(log_mel_batch(part, frames=600))
     texts = [clip.text for clip in clips]
     return Errors(float(jiwer.wer(texts, heard)), len(clips), sum(len(text.split()) for text in texts))
+
+
+def sample_errors(learner: Learner, folder: Path) -> dict[str, Errors]:
+    """WER on our sample recordings, cut at their references' cues: one entry a condition of the test split.
+
+    ``samples-clean``, ``-noise``, ``-video`` (voices kept back) and ``-known``; empty without a samples.yaml.
+    """
+    clips: Sets = {}
+    for entry, parts in samples(folder):
+        if entry["split"] == "test":
+            clips.setdefault(f"samples-{entry['condition']}", []).extend(parts)
+    return {name: word_errors(learner, parts) for name, parts in clips.items()}
+
+
+def samples(folder: Path) -> Iterator[tuple[dict[str, Any], list[Clip]]]:
+    """Each entry of ``folder/samples.yaml`` with its sentences, cut 50 ms around the cues of its .vtt."""
+    listing = folder / "samples.yaml"
+    for entry in yaml.safe_load(listing.read_text(encoding="utf-8")) if listing.is_file() else []:
+        heard = _decoded(folder / entry["file"])
+        cues = read_cues((folder / entry["id"]).with_suffix(".vtt").read_text(encoding="utf-8"), entry["id"])
+        edge = voices.RATE // 20
+        yield (
+            entry,
+            [
+                Clip(
+                    heard[max(0, int(cue.start * voices.RATE) - edge) : int(cue.end * voices.RATE) + edge],
+                    plain(cue.text),
+                )
+                for cue in cues
+            ],
+        )
+
+
+def _decoded(path: Path) -> Floats:
+    """All of a recording's sound, float32 [n], mono, 16 kHz."""
+    import av
+
+    resampler = av.AudioResampler(format="flt", layout="mono", rate=voices.RATE)
+    with av.open(str(path)) as container:
+        frames = [piece for frame in container.decode(audio=0) for piece in resampler.resample(frame)]
+    frames += resampler.resample(None)
+    return np.concatenate([frame.to_ndarray()[0] for frame in frames])

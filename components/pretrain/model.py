@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from components.pretrain import vocabulary
+from components.pretrain import phones, vocabulary
 from serving.files import atomic_dir
 from serving.transcription.mel import Floats
 
 SECONDS = 6
 MELS = 80
-BLANK = 0
-"""CTC's blank takes the id of the end token, which is never among the spoken words."""
 
 
 def new_model() -> Any:
@@ -33,7 +31,7 @@ def new_model() -> Any:
         decoder_ffn_dim=576,
         max_source_positions=50 * SECONDS,
         max_target_positions=64,
-        dropout=0.05,
+        dropout=0.0,
         pad_token_id=vocabulary.END,
         bos_token_id=vocabulary.END,
         eos_token_id=vocabulary.END,
@@ -41,16 +39,27 @@ def new_model() -> Any:
         begin_suppress_tokens=None,
         suppress_tokens=None,
     )
-    return WhisperForConditionalGeneration(config)
+    model = WhisperForConditionalGeneration(config)
+    _initialise(model)
+    return model
+
+
+def _initialise(model: Any) -> None:
+    """Weights by fan-in instead of 0.02 everywhere, with which the positions drown what the convolutions hear."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Conv1d):
+            torch.nn.init.normal_(module.weight, std=1.5 / (module.in_channels * module.kernel_size[0]) ** 0.5)
+        elif isinstance(module, torch.nn.Linear) and not name.endswith("proj_out"):
+            torch.nn.init.xavier_uniform_(module.weight, gain=0.5 if name.endswith(("out_proj", "fc2")) else 1.0)
 
 
 class Learner(torch.nn.Module):
-    """The model beside the CTC head that teaches its encoder and is thrown away later (Graves et al., 2006)."""
+    """The model beside the CTC head (Graves et al., 2006), which teaches its encoder sounds and then goes."""
 
     def __init__(self) -> None:
         super().__init__()
         self.whisper = new_model()
-        self.ctc = torch.nn.Linear(self.whisper.config.d_model, vocabulary.size())
+        self.ctc = torch.nn.Linear(self.whisper.config.d_model, 1 + len(phones.sounds()))
 
     def encode(self, features: torch.Tensor) -> torch.Tensor:
         """Features [n, 80, frames] to states [n, frames / 2, d]; ``frames`` may be fewer than the model's own 600.
@@ -81,14 +90,13 @@ class Learner(torch.nn.Module):
             ignore_index=vocabulary.IGNORED,
             label_smoothing=0.05,
         )
-        spoken = [row for row in batch.words]
         logs = self.ctc(states).float().log_softmax(-1).permute(1, 0, 2)
         ctc = torch.nn.functional.ctc_loss(
             logs,
-            torch.tensor([token for row in spoken for token in row], dtype=torch.int64),
+            torch.tensor([token for row in batch.sounds for token in row], dtype=torch.int64),
             torch.full((logs.shape[1],), logs.shape[0], dtype=torch.int64),
-            torch.tensor([len(row) for row in spoken], dtype=torch.int64),
-            blank=BLANK,
+            torch.tensor([len(row) for row in batch.sounds], dtype=torch.int64),
+            blank=phones.BLANK,
             zero_infinity=True,
         )
         return entropy, ctc
@@ -124,6 +132,7 @@ def save(learner: Learner, target: Path, heads: list[list[int]], card: str) -> N
             scratch / "model.safetensors",
             {"format": "pt"},
         )
+        (scratch / "model.safetensors").chmod(0o644)  # safetensors writes for the owner alone
         config = learner.whisper.config.to_dict() | {
             "architectures": ["WhisperForConditionalGeneration"],
             "dtype": "float16",

@@ -1,8 +1,8 @@
 """The training loop: phases, checkpoints that survive a kill, and a line of figures every few minutes."""
 
+import multiprocessing
 import queue
 import random
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,6 +15,7 @@ from components.pretrain.clips import Clip, Pool
 from components.pretrain.measure import Sets, word_errors
 from components.pretrain.model import Learner
 from components.pretrain.plan import PHASES, SHARDS, Phase, rate_at
+from serving.errors import SluiceError
 from serving.files import atomic_file
 
 SAVE_EVERY = 120.0
@@ -94,31 +95,55 @@ class Trainer:
         self.say(f"{phase.name} step {self.step}/{sum(self.steps)} loss {entropy:.2f} ctc {ctc:.2f} WER {rates}")
 
     def _batches(self, phase: Phase, count: int) -> Iterator[Batch]:
-        """``count`` batches made in a thread beside training; waits for the pool's first shard."""
-        ready: queue.Queue[Any] = queue.Queue(READY_AHEAD)
-        worker = threading.Thread(target=self._fill, args=(phase, count, ready), daemon=True)
-        worker.start()
-        for _ in range(count):
-            batch = ready.get()
-            if isinstance(batch, BaseException):
-                raise batch
-            yield batch
-
-    def _fill(self, phase: Phase, count: int, ready: "queue.Queue[Any]") -> None:
+        """``count`` batches, made by a process beside training (a thread would fight this one for the interpreter)."""
+        context = multiprocessing.get_context("spawn")
+        ready = context.Queue(READY_AHEAD)
+        arguments = (self.folder / "pool", self.digits, phase, count, self.step, ready)
+        maker = context.Process(target=make_batches, args=arguments, daemon=True)
+        maker.start()
         try:
-            pool, rng = Pool(self.folder / "pool", list(phase.shards)), random.Random(self.step)
-            while not pool.refresh():
-                time.sleep(1)
-            for at in range(count):
-                if at % 50 == 0:
-                    pool.refresh()
-                ready.put(make_batch(pool, self.digits, phase.size, phase.seconds, rng))
-        except BaseException as error:  # handed to the thread that waits for batches, which raises it
-            ready.put(error)
+            for _ in range(count):
+                batch = _next(ready, maker)
+                if isinstance(batch, BaseException):
+                    raise batch
+                yield batch
+        finally:
+            maker.terminate()
+            maker.join()
+
+
+def _next(ready: Any, maker: Any) -> Any:
+    """The next batch, or error, of the process that makes them; `SluiceError` when it has died without a word."""
+    while True:
+        try:
+            return ready.get(timeout=5)
+        except queue.Empty:
+            if not maker.is_alive():
+                raise SluiceError(
+                    f"pretrain: the process that makes batches ended with {maker.exitcode}; it needs 3 GB of memory"
+                ) from None
+
+
+def make_batches(pool_folder: Path, digits: list[Clip], phase: Phase, count: int, seed: int, ready: Any) -> None:
+    """Body of that process: put ``count`` batches of ``phase`` into ``ready``, or the error that stopped it."""
+    try:
+        pool, rng = Pool(pool_folder, list(phase.shards)), random.Random(seed)
+        while not pool.refresh():
+            time.sleep(1)
+        for at in range(count):
+            if at % 50 == 0:
+                pool.refresh()
+            ready.put(make_batch(pool, digits, phase.size, phase.seconds, rng, phase.joined))
+        ready.close()
+        ready.join_thread()
+    except BaseException as error:  # handed to the process that waits for batches, which raises it
+        ready.put(error)
 
 
 def pool_texts() -> frozenset[str]:
     """Every line that training reads."""
     from components.pretrain.text import sentences
 
-    return frozenset(line for shard in SHARDS for line in sentences(shard.count, shard.seed, 1, shard.longest))
+    return frozenset(
+        line for shard in SHARDS for line in sentences(shard.count, shard.seed, shard.shortest, shard.longest)
+    )

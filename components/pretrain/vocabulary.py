@@ -44,12 +44,11 @@ def text_of(ids: list[int]) -> str:
 
 
 def write_tokenizer(directory: Path) -> None:
-    """Write ``tokenizer.json``: lower case, words and special tokens; apostrophes and digits are no words to it."""
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+    """Write ``tokenizer.json``: lower case, words and special tokens; apostrophes and figures only separate words."""
+    from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 
     tokenizer = Tokenizer(models.WordLevel(_ids(), unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[^a-z]+"), "removed")
-    tokenizer.decoder = decoders.Fuse() if False else decoders.WordPiece(prefix="##", cleanup=False)
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
     tokenizer.save(str(directory / "tokenizer.json"))
