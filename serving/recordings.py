@@ -59,8 +59,8 @@ class Hearing:
         self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
 
     async def each(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The results of some recordings, as many at once as one may take of a batch. Errors: as `all`."""
-        slots = asyncio.Semaphore(self._group)
+        """The results of some recordings, as many at once as fit a batch. Errors: as `all`."""
+        slots = asyncio.Semaphore(self._batcher.max_batch)
 
         async def one(instance: dict[str, Any]) -> dict[str, Any]:
             async with slots:

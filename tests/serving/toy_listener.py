@@ -47,10 +47,11 @@ def segment(window: Second, text: str) -> dict[str, Any]:
 
 
 class ToyListener:
-    """``seconds`` is how long it takes for a window; ``calls`` are the batches it was asked, as sizes."""
+    """``seconds`` is how long it takes for a window; ``calls`` are the batches it was asked, as levels of loudness."""
 
     def __init__(self, seconds: float = 0.0) -> None:
-        self.seconds, self.calls, self.held = seconds, [], 0
+        self.seconds, self.held = seconds, 0
+        self.calls: list[list[int]] = []
         self.go = threading.Event()
         self.go.set()
         audio = {"type": "string", "contentEncoding": "base64"}
@@ -88,10 +89,10 @@ class ToyListener:
                 self.held -= 1
 
     def transcribe(self, windows: list[Second]) -> list[list[dict[str, Any]]]:
-        assert self.go.wait(20)
-        self.calls.append(len(windows))
-        time.sleep(self.seconds * len(windows))
         levels = [round(float(np.abs(window.samples).max()) / 3276.7) for window in windows]
+        self.calls.append(levels)
+        assert self.go.wait(20)
+        time.sleep(self.seconds * len(windows))
         return [[segment(window, f"level {n}")] for window, n in zip(windows, levels, strict=True)]
 
     def assemble(self, instance: dict[str, Any], segments: list[dict[str, Any]]) -> dict[str, Any]:
