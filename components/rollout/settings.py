@@ -15,9 +15,10 @@ class RolloutSettings(Settings):
     samples (0: a quarter of the load, or what that takes). ready_s: how long a revision may take until it is ready.
     settle_s: how long a changed split may take until it shows. alpha: one-sided significance level of each test.
     min_samples: answered or failed requests each side needs. min_questions: labelled requests both sides must have
-    answered. The tolerances: share of errors, share of labelled requests answered correctly, ratio of latency (median
-    and p95). repeats: how often a window is looked at again when nothing but the SLO's speed was missed or too few
-    requests came through, as by another program on the same machine; errors and a worse canary get no second look.
+    answered, as far as there are so many. The tolerances: share of errors, share of labelled requests answered
+    correctly, ratio of latency (median and p95). repeats: how often a window is looked at again when nothing but the
+    SLO's speed was missed or too few requests came through, as by another program on the same machine; errors and a
+    worse canary get no second look.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)
