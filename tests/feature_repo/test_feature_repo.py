@@ -1,3 +1,4 @@
+import importlib
 import subprocess
 import sys
 import time
@@ -99,3 +100,12 @@ def wait_for(condition, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.1)
+
+
+def test_feast_apply_finds_every_object_that_the_pipeline_registers(tmp_path, monkeypatch):
+    from feature_repo.views import objects
+
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
+    found = vars(importlib.reload(importlib.import_module("feature_repo.definitions")))
+    for name, thing in objects(tmp_path / "features")._asdict().items():
+        assert found[name] == thing
