@@ -17,7 +17,7 @@ class Settings(PackSettings):
 
 
 def pack(given: Given, settings: Settings, out: Path) -> Packed:
-    """Copy head.json beside the encoder. Figures: what quantize measured of the chosen variant. `SluiceError` without it."""
+    """Copy head.json (`SluiceError` without it) beside the encoder; figures: what quantize measured of the variant."""
     if not (given.variants / NAME).is_file():
         raise SluiceError(f"{given.variants}: no {NAME}; quantize the model again")
     shutil.copyfile(given.variants / NAME, out / NAME)

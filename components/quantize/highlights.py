@@ -28,11 +28,11 @@ class Settings(QuantizeSettings):
     """Section ``quantize`` of a highlighter.
 
     Quality is the mean of ROUGE-1 and ROUGE-2 on at most ``documents`` of the splits train and val: a variant has to
-    pick what fp32 picks, wherever; a dozen validation documents alone would say too little. One other bullet in twenty
-    documents moves it by 1 %, hence ``min_retained`` 0.97.
+    pick what fp32 picks, wherever; a dozen validation documents alone would say too little. Some one bullet in twenty
+    is another one, better or worse by chance, and moved it by 1 to 2 %: hence ``min_retained`` 0.95.
     """
 
-    min_retained: float = Field(0.97, ge=0, le=1)
+    min_retained: float = Field(0.95, ge=0, le=1)
     documents: int = Field(60, ge=1)
 
 

@@ -1,4 +1,4 @@
-"""QMSum (Zhong et al., NAACL 2021, MIT): meetings of AMI, ICSI and two parliaments, each with a whole-meeting summary."""
+"""QMSum (Zhong et al., NAACL 2021, MIT): meetings of AMI, ICSI and two parliaments, each with a summary of it all."""
 
 import json
 import re

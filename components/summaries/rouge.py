@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 PROTOCOL = "f_stem_1_ref"
@@ -42,11 +42,12 @@ def _stemmer() -> Any:
     return PorterStemmer()
 
 
-def tokens(text: str) -> list[str]:
-    """rouge-score's stemmed tokens of a text."""
+@lru_cache(maxsize=100_000)
+def tokens(text: str) -> tuple[str, ...]:
+    """rouge-score's stemmed tokens of a text; kept, as labels, oracle and scores each ask for the same sentences."""
     from rouge_score.tokenize import tokenize  # type: ignore[import-untyped]
 
-    return list(tokenize(text, _stemmer()))
+    return tuple(tokenize(text, _stemmer()))
 
 
 class Reference:

@@ -14,11 +14,24 @@ NAMES = (
 )  # fmt: skip
 CENTROID = NAMES.index("centroid")
 _NUMBERS = frozenset(
-    """zero one two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty sixty
-    seventy eighty ninety hundred thousand million billion half third quarter twice percent""".split()
+    re.findall(
+        r"\w+",
+        """zero one two three four five six seven eight nine ten eleven twelve fifteen twenty thirty forty fifty sixty
+    seventy eighty ninety hundred thousand million billion half third quarter twice percent""",
+    )
 )
-_LEANING = frozenset("it he she they this that these those its his her their there one some others most".split())
-_PERSONAL = frozenset("i me my mine myself".split())
+_LEANING = frozenset(
+    re.findall(
+        r"\w+",
+        """it he she they this that these those its his her their there one some others most""",
+    )
+)
+_PERSONAL = frozenset(
+    re.findall(
+        r"\w+",
+        """i me my mine myself""",
+    )
+)
 _NAME = re.compile(r"(?<=[a-z,;] )[A-Z][a-z]{2,}")
 _STEM = 5
 """Letters in which inflections of a word agree, roughly."""

@@ -19,7 +19,7 @@ DECIMALS = 6
 
 @dataclass(frozen=True)
 class Head:
-    """Scores of sentences: ``vectors @ by_vector + features @ by_feature + relu([vectors, features] @ inner + bias) @ out``.
+    """Scores ``vectors @ by_vector + features @ by_feature + relu([vectors, features] @ inner + bias) @ out``.
 
     Shapes, float32: by_vector [dim], by_feature [F], inner [dim + F, h], bias [h], out [h]; h may be 0.
     """

@@ -37,7 +37,7 @@ class Highlighter:
         return read(payload)
 
     def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Bullets of each parsed instance, as `serving.highlights.schema.OUTPUTS`; all sentences are encoded at once."""
+        """Bullets of each parsed instance (`serving.highlights.schema.OUTPUTS`); all sentences are encoded at once."""
         vectors = self.embed([sentence.text for instance in instances for sentence in instance["sentences"]])
         results, at = [], 0
         for instance in instances:

@@ -10,11 +10,17 @@ _ABBREVIATION = re.compile(r"(?:^|\W)(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i
 _LONGEST = 60
 """Words after which text without any punctuation is cut."""
 STOP = frozenset(
-    """a about after again all also an and any are as at be because been before but by can could did do does for from
-    get go had has have he her here him his how i if in into is it its just like may me more most my no not now of on
-    one only or other our out over said she so some such than that the their them then there these they this those to
-    too up us very was we were what when where which while who why will with would yeah you your okay ok um uh mm hmm
-    mean know think well right oh""".split()
+    re.findall(
+        r"\w+",
+        """
+        a about after again all also an and any are as at be because been before but by can could did do
+        does for from get go had has have he her here him his how i if in into is it its just like may
+        me more most my no not now of on one only or other our out over said she so some such than that
+        the their them then there these they this those to too up us very was we were what when where
+        which while who why will with would yeah you your okay ok um uh mm hmm mean know think well
+        right oh
+        """,
+    )
 )
 """English words that say little of what a text is about; other languages simply have none of them."""
 

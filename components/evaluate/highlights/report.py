@@ -87,7 +87,7 @@ def scores(rows: list[dict[str, object]]) -> Figure:
 
 
 def by_slice(found: pd.DataFrame, settings: Settings) -> list[dict[str, object]]:
-    """Mean of ROUGE-1 and ROUGE-2 with its interval, length and redundancy of the served bullets, by source and theme."""
+    """Mean of ROUGE-1 and -2 with its interval, length and redundancy of the served bullets, by source and theme."""
     served = found[found["system"] == "served"]
     rows: list[dict[str, object]] = []
     for (source, condition), part in served.groupby(["source", "condition"]):

@@ -27,7 +27,7 @@ class Labelled:
     labels: np.ndarray
     worth: np.ndarray
     sizes: list[int]
-    stems: list[list[str]]
+    stems: list[tuple[str, ...]]
     reference: Reference
     oracle: list[int]
 

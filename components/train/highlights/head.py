@@ -44,7 +44,7 @@ class TorchHead(torch.nn.Module):
 
 
 def with_centroid(features: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
-    """As `serving.highlights.features.with_centroid`, with gradients into ``vectors``: the encoder learns what is central."""
+    """`serving.highlights.features.with_centroid` with gradients: the encoder learns what is central."""
     mean = vectors.mean(0)
     cosine = vectors @ (mean / mean.norm().clamp(min=1e-9))
     spread = cosine.std(correction=0)
