@@ -17,6 +17,7 @@ from serving.limits import Limits
 from serving.load import load
 from serving.peers import addresses
 
+SAMPLES = Path(__file__).parents[2] / "components/recordings/samples"
 LIMITS = Limits(upload=10_000_000)
 
 
@@ -120,6 +121,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     browser.close()
 
 
+def own(errors: list[str]) -> list[str]:
+    """Errors of the page itself: a peer that is away or a lecture that is not in the index is none."""
+    return [error for error in errors if not error.startswith("Failed to load resource")]
+
+
 @pytest.mark.e2e
 @needs_chromium
 def test_a_lecture_is_heard_corrected_put_in_short_and_asked_about(
@@ -159,7 +165,27 @@ def test_a_lecture_is_heard_corrected_put_in_short_and_asked_about(
     browser.key("Enter")
     browser.wait("document.querySelector('.answer .time')")
     assert browser.run("document.querySelector('.answer li').textContent").startswith("0:01")
-    assert [error for error in browser.errors if "the server responded" not in error] == []
+    assert own(browser.errors) == []
+
+
+@pytest.mark.e2e
+@needs_chromium
+@pytest.mark.parametrize("name", ["rivers-1.ogg", "trees-1.mp4"])
+def test_a_sample_lecture_plays_beside_what_a_whisper_makes_of_it(
+    tiny_speech: Path, browser: Browser, name: str
+) -> None:
+    browser.errors.clear()
+    sample = SAMPLES / name
+    with serving(load(tiny_speech / "bundle"), "ears", LIMITS) as ears:
+        browser.open(ears.url)
+        browser.wait("document.querySelector('#take:not([hidden])')")
+        browser.choose("#file", sample)
+        browser.wait("document.querySelector('#script-vote .vote')", 60)
+        browser.press("#segments li:last-child .time")
+        browser.wait("document.querySelector('audio, video').currentTime > 20")
+        assert browser.run("document.querySelector('audio, video').duration") == pytest.approx(51, abs=5)
+        assert browser.run("document.querySelector('audio, video').tagName") == ("VIDEO" if "mp4" in name else "AUDIO")
+    assert own(browser.errors) == []
 
 
 @pytest.mark.e2e
@@ -178,7 +204,7 @@ def test_code_is_asked_about_and_an_answer_is_voted_on_on_a_phone(house: House, 
     browser.press(".answer [data-vote=up]")
     browser.wait("document.querySelector('.answer [data-vote=up]').ariaPressed === 'true'")
     assert len(labelled()) == before + 1
-    assert browser.errors == []
+    assert own(browser.errors) == []
 
 
 @pytest.mark.e2e
