@@ -1,6 +1,5 @@
 """What is known of recordings beside their sound: samples.yaml in the source's folder, else names and defaults."""
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -8,6 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from components.ingest.passages import splits
 from serving.errors import SluiceError
 
 FILE = "samples.yaml"
@@ -72,22 +72,23 @@ def title_of(lecture_id: str, note: Note | None) -> str:
     return note.title if note and note.title else lecture_id.replace("-", " ").capitalize()
 
 
-def split_of(lecture_id: str, note: Note | None) -> str:
-    """The note's split, or train, val or test (80/10/10) by a stable hash of the id."""
-    if note and note.split:
-        return note.split
-    bucket = int.from_bytes(hashlib.sha256(lecture_id.encode()).digest()[:4], "big") % 10
-    return {0: "test", 1: "val"}.get(bucket, "train")
+def splits_of(ids: Mapping[str, str], notes: Mapping[str, Note]) -> dict[str, str]:
+    """The split of every lecture: its note's, or train, val or test (80/10/10) by a stable hash of its id.
+
+    Where notes say nothing, test and val take whole lectures from train rather than stay empty (see `splits`).
+    """
+    told = {lecture: notes[file].split for file, lecture in ids.items() if file in notes and notes[file].split}
+    return {**splits({lecture: 1 for lecture in ids.values() if lecture not in told}), **told}
 
 
-def facts(lecture_id: str, note: Note | None) -> dict[str, Any]:
+def facts(lecture_id: str, note: Note | None, split: str) -> dict[str, Any]:
     """The columns of stage "recording" that do not come from its sound."""
     return {
         "lecture_id": lecture_id,
         "title": title_of(lecture_id, note),
         "speaker": note.speaker if note else "",
         "condition": note.condition if note else "unknown",
-        "split": split_of(lecture_id, note),
+        "split": split,
         "bullets": list(note.bullets) if note else [],
         "questions": [question.model_dump() for question in note.questions] if note else [],
     }

@@ -11,7 +11,6 @@ import numpy as np
 
 from components.recordings.cues import read_cues
 from components.recordings.measure import Tally
-from components.recordings.notes import Note, facts
 from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source
 from components.recordings.tables import version_of, write_stage
@@ -34,25 +33,28 @@ class Left(NamedTuple):
 
 
 def read_recording(
-    source: Source, file: str, lecture_id: str, note: Note | None, settings: RecordingSettings, out: Path
+    source: Source, file: str, about: Mapping[str, Any], settings: RecordingSettings, out: Path
 ) -> dict[str, Any] | Left:
     """Decode ``file`` once, in bounded memory, and write ``out/<lecture_id>/{recording,windows,silences}.parquet``.
 
-    Also ``reference.parquet`` where a transcript lies beside it. Returns the row of stage "recording", or why the file
-    is left out: broken, empty, silent, too short or long, no recording at all. A name that promises another container
-    than the file holds is only noted: what counts is what can be heard.
+    Also ``reference.parquet`` where a transcript lies beside it. ``about``: what is known already (`notes.facts`).
+    Returns the row of stage "recording", or why the file is left out: broken, empty, silent, too short or long, no
+    recording at all. A name that promises another container than the file holds is only noted: what counts is what can
+    be heard.
     """
+    lecture_id = str(about["lecture_id"])
     try:
         with source.local(file) as path:
-            return _read(source, file, path, lecture_id, note, settings, out)
+            return _read(source, file, path, about, settings, out)
     except (SluiceError, OSError, ValueError) as error:
         shutil.rmtree(out / lecture_id, ignore_errors=True)
         return Left(lecture_id, file, str(error).removeprefix(f"{PurePosixPath(file).name}: "))
 
 
 def _read(
-    source: Source, file: str, path: Path, lecture_id: str, note: Note | None, settings: RecordingSettings, out: Path
+    source: Source, file: str, path: Path, about: Mapping[str, Any], settings: RecordingSettings, out: Path
 ) -> dict[str, Any]:
+    lecture_id = str(about["lecture_id"])
     with path.open("rb") as stream:
         sha = hashlib.file_digest(stream, "sha256").hexdigest()
     version = version_of(sha, settings.model_dump_json(exclude={"workers"}))
@@ -69,7 +71,7 @@ def _read(
     notes = [_promise(file, media), "a part of it could not be decoded" if damaged else ""]
     notes.append(_reference(source, file, lecture_id, version, out))
     row = {
-        **facts(lecture_id, note), "file": file, "sha256": sha, "codec": media.codec, "duration_s": tally.seconds,
+        **about, "file": file, "sha256": sha, "codec": media.codec, "duration_s": tally.seconds,
         "sample_rate": media.sample_rate, "channels": media.channels, "loudness": tally.loudness,
         "silence_share": tally.silence_share, "video": media.video, "changed_at": source.changed_at(file),
         "note": "; ".join(text for text in notes if text),

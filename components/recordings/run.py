@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.ingest.progress import track
-from components.recordings.notes import FILE, Note, read_notes, unique_ids
+from components.recordings.notes import FILE, Note, facts, read_notes, splits_of, unique_ids
 from components.recordings.read import Left, read_recording
 from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source, open_source
@@ -31,11 +31,11 @@ def recordings(source: str, settings: RecordingSettings, out: str | Path, report
     place = open_source(source)
     notes = read_notes(place.text(FILE), f"{place.root}/{FILE}") if FILE in place.beside else {}
     ids = unique_ids(place.recordings, notes)
+    splits = splits_of(ids, notes)
+    known = {file: facts(lecture, notes.get(file), splits[lecture]) for file, lecture in ids.items()}
     with atomic_dir(out) as folder:
         with ThreadPoolExecutor(settings.workers) as pool:
-            found = pool.map(
-                lambda file: read_recording(place, file, ids[file], notes.get(file), settings, folder), ids
-            )
+            found = pool.map(lambda file: read_recording(place, file, known[file], settings, folder), ids)
             done = list(track(found, len(ids), "Reading recordings"))
         rows = [row for row in done if not isinstance(row, Left)]
         left = [one for one in done if isinstance(one, Left)] + _repeats(rows, notes, folder) + _missing(place, notes)

@@ -1,11 +1,13 @@
 """utterances as a function: recordings with references in; audio and reference texts out."""
 
 import logging
+import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
 from components.recordings.tables import lectures, read_stage
 from components.utterances.feedback import Cue, corrected_cues, merged
@@ -15,8 +17,27 @@ from serving.files import atomic_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 log = logging.getLogger(__name__)
+SPLITS = ("train", "val", "test")
+
+
+class _Tables:
+    """The two tables while they are written; ``splits`` counts what was written."""
+
+    def __init__(self, audio: "pq.ParquetWriter", text: "pq.ParquetWriter") -> None:
+        self._writers, self.splits = (audio, text), Counter[str]()
+
+    def add(self, rows: Iterable[dict[str, Any]]) -> None:
+        """Write the utterances of one recording."""
+        import pyarrow as pa
+
+        held = list(rows)
+        self.splits.update(row["split"] for row in held)
+        for writer in self._writers:
+            names = writer.schema.names
+            writer.write_table(pa.Table.from_pylist([{n: row[n] for n in names} for row in held], writer.schema))
 
 
 def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str | Path, examples: str | Path) -> int:
@@ -26,33 +47,47 @@ def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str 
     16 kHz). examples: utterance_id, recording_id, text, speaker (of the recording's notes, else of the cue's voice
     tag), condition, split (of the recording, so never in two), seconds float32. Cues longer than the model's window or
     shorter than ``min_s`` are skipped and counted in the log. In recordings of split train, corrections that listeners
-    sent replace the reference. SluiceError: no recording has a reference.
+    sent replace the reference. A split without any utterance is filled with our own samples. SluiceError: no recording
+    has a reference, and samples are not wanted.
     """
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    folder, skipped, count = Path(recordings), Counter[str](), 0
+    folder, skipped = Path(recordings), Counter[str]()
     audio, text = _schemas()
+    corrected = corrected_cues() if settings.feedback else {}
     with (
         atomic_file(corpus) as sounds,
         atomic_file(examples) as texts,
         pq.ParquetWriter(sounds, audio, compression="zstd", coerce_timestamps="us") as sound_writer,
         pq.ParquetWriter(texts, text, coerce_timestamps="us") as text_writer,
     ):
-        corrected = corrected_cues() if settings.feedback else {}
+        tables = _Tables(sound_writer, text_writer)
         for lecture_id in lectures(folder, "recording"):
-            rows = list(_cut(folder, lecture_id, settings, corrected.get(lecture_id, []), skipped))
-            count += len(rows)
-            sound_writer.write_table(pa.Table.from_pylist([{n: r[n] for n in audio.names} for r in rows], audio))
-            text_writer.write_table(pa.Table.from_pylist([{n: r[n] for n in text.names} for r in rows], text))
-        if not count:
+            tables.add(_cut(folder, lecture_id, settings, corrected.get(lecture_id, []), skipped))
+        empty = [split for split in SPLITS if not tables.splits[split]]
+        if empty and settings.samples:
+            _fill(tables, empty, settings, skipped)
+        elif not tables.splits.total():
             raise SluiceError(
                 f"{recordings}: no recording has a reference transcript, which training and measuring need; put a .vtt "
-                "or .srt file of the same name beside each recording, or transcribe without training"
+                "or .srt file of the same name beside each recording, or let our own samples stand in (samples: true)"
             )
     why = ", ".join(f"{number} {reason}" for reason, number in sorted(skipped.items())) or "none"
-    log.info("%d utterances; skipped: %s", count, why)
-    return count
+    log.info("%d utterances %s; skipped: %s", tables.splits.total(), dict(tables.splits), why)
+    return tables.splits.total()
+
+
+def _fill(tables: _Tables, splits: Sequence[str], settings: UtteranceSettings, skipped: Counter[str]) -> None:
+    """Add the utterances of our own samples that lie in ``splits``, under ids that no recording of a user has."""
+    from components.recordings.run import recordings as read
+
+    log.warning("no reference transcript in split %s: our own sample lectures stand in", ", ".join(splits))
+    with tempfile.TemporaryDirectory(prefix="sluice-") as scratch:
+        folder = Path(scratch) / "recordings"
+        for lecture_id in read("", RecordingSettings(), folder, Path(scratch) / "report.html"):
+            rows = [row for row in _cut(folder, lecture_id, settings, [], skipped) if row["split"] in splits]
+            own = ("utterance_id", "recording_id")
+            tables.add({**row, **{name: f"sample.{row[name]}" for name in own}} for row in rows)
 
 
 def _schemas() -> "tuple[pa.Schema, pa.Schema]":

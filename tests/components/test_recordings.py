@@ -9,7 +9,7 @@ from kfp.dsl import HTML, Dataset
 
 from components.recordings.component import recordings as component
 from components.recordings.cues import read_cues
-from components.recordings.notes import read_notes, slug, unique_ids
+from components.recordings.notes import Note, read_notes, slug, splits_of, unique_ids
 from components.recordings.run import recordings
 from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
@@ -154,6 +154,9 @@ def test_cues_are_read_from_both_formats_without_markup() -> None:
 def test_ids_are_plain_and_unique_and_notes_are_checked() -> None:
     assert unique_ids(["a/Talk 1.wav", "b/talk_1.mp3"], {}) == {"a/Talk 1.wav": "talk-1", "b/talk_1.mp3": "talk-1-2"}
     assert slug("§§") == "recording"
+    ids = {f"{name}.wav": name for name in "abc"}
+    assert set(splits_of(ids, {}).values()) == {"train", "val", "test"}
+    assert splits_of(ids, {"a.wav": Note(file="a.wav", split="val")})["a"] == "val"
     with pytest.raises(SluiceError, match=r"samples.yaml:.*splitt"):
         read_notes("- {file: a.wav, splitt: train}", "samples.yaml")
     notes = read_notes((SAMPLES / "samples.yaml").read_text(), "samples.yaml")

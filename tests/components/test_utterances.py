@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from kfp.dsl import Dataset
 
+from components.recordings import sources
 from components.recordings.run import recordings
 from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
@@ -42,7 +43,7 @@ def tables(read: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.Dat
     """What the component makes of them for a model with a window of 6 s."""
     folder = tmp_path_factory.mktemp("tables")
     made = [Dataset(uri=str(folder / name)) for name in ("audio.parquet", "utterances.parquet")]
-    component.python_func(Dataset(uri=str(read)), {"window_s": 6.0}, *made)
+    component.python_func(Dataset(uri=str(read)), {"window_s": 6.0, "samples": False}, *made)
     return tuple(pd.read_parquet(one.path) for one in made)  # type: ignore[return-value]
 
 
@@ -83,7 +84,7 @@ def test_corrections_of_listeners_teach_but_never_change_the_test_set(
         given = {"vote": "down", "correction": words, "start": start, "end": end}
         assert add_answer_vote(engine, name, given)
     engine.dispose()
-    utterances(copy, UtteranceSettings(window_s=6), tmp_path / "a", tmp_path / "u")
+    utterances(copy, UtteranceSettings(window_s=6, samples=False), tmp_path / "a", tmp_path / "u")
     texts = pd.read_parquet(tmp_path / "u").groupby("recording_id")["text"].agg(list)
     assert texts["bees-1"] == ["A bee can spell.", "In the dark."] and len(texts["tides-1"]) == 13
     assert "Nonsense." not in texts["tides-1"]
@@ -95,13 +96,25 @@ def test_padding_never_reaches_into_the_neighbours_words(tables) -> None:
     assert audio.loc["bees-1-0000", "end"] == pytest.approx(3.025)
 
 
-def test_without_any_reference_there_is_nothing_to_learn_from(tmp_path: Path) -> None:
+def test_without_any_reference_our_samples_stand_in_or_the_run_stops(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = tmp_path / "samples"  # three of ours, one a split: all of them take seconds
+    few.mkdir()
+    for name in ("numbers-1", "rivers-2", "sound-2"):
+        for suffix in (".ogg", ".vtt"):
+            shutil.copy(SAMPLES / f"{name}{suffix}", few / f"{name}{suffix}")
+    shutil.copy(SAMPLES / "samples.yaml", few / "samples.yaml")
+    monkeypatch.setattr(sources, "SAMPLES", few)
     (tmp_path / "source").mkdir()
     shutil.copy(SAMPLES / "bees-1.ogg", tmp_path / "source" / "bees-1.ogg")
     recordings(str(tmp_path / "source"), RecordingSettings(), tmp_path / "out", tmp_path / "r.html")
     with pytest.raises(SluiceError, match="put a .vtt or .srt file of the same name beside each recording"):
-        utterances(tmp_path / "out", UtteranceSettings(), tmp_path / "a", tmp_path / "u")
+        utterances(tmp_path / "out", UtteranceSettings(samples=False), tmp_path / "a", tmp_path / "u")
     assert not (tmp_path / "a").exists()
+    utterances(tmp_path / "out", UtteranceSettings(window_s=6), tmp_path / "a", tmp_path / "u")
+    texts = pd.read_parquet(tmp_path / "u")
+    assert set(texts["split"]) == {"train", "val", "test"} and texts["utterance_id"].str.startswith("sample.").all()
 
 
 def test_the_data_gate_finds_every_kind_of_bad_utterance(tables) -> None:
