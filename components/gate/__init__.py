@@ -1,1 +1,1 @@
-"""Gate: does the challenger beat the champion on the same questions?"""
+"""Gate: does the challenger beat the champion on the same examples?"""

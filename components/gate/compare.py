@@ -63,7 +63,7 @@ class Measure:
 def different(one: str, two: str, odd: set[str]) -> str:
     """What to say when two tables answer different examples; ``odd`` are those in one only."""
     return (
-        f"predictions of {one} and {two} answer different questions ({len(odd)} are in one only, "
+        f"predictions of {one} and {two} hold different examples ({len(odd)} are in one only, "
         f"such as {min(odd)}); evaluate both on the same examples"
     )
 

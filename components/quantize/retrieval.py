@@ -19,6 +19,11 @@ from serving.onnx_encoder import OnnxEncoder
 WARM_UP = 5
 SAMPLES = 32
 SPEED_TEXTS, SPEED_BATCH = 48, 16
+PANELS = [
+    ("bytes", "Size, MB", 1e-6),
+    ("p50_ms_batch1", "One question, p50 ms", 1.0),
+    ("texts_per_s", "Passages per second", 1.0),
+]
 
 
 class Settings(QuantizeSettings):
@@ -45,14 +50,13 @@ def measure(model: Path, corpus: Path, examples: Path, settings: Settings, out: 
 
     field = Field(*read_tables(corpus, examples), settings.questions, settings.passages, settings.seed)
     spec = read_spec(model)
-    build(model, field, settings, out)
-    files = {f.stem: f"encoder/{f.name}" for f in sorted((out / "encoder").glob("*.onnx"))}
+    files = build(model, field, settings, out)
     encoders = {name: OnnxEncoder(out, file, settings.threads, spec.max_tokens) for name, file in files.items()}
     texts = field.passages[: SAMPLES // 2] + field.questions[: SAMPLES // 2]
     differences = compare(model, {name: encoder.encode(texts) for name, encoder in encoders.items()}, texts)
     p50, speed = latency(encoders, field.questions, settings.repeats), throughput(encoders, field.passages)
     every = os.cpu_count() or 1  # quality does not depend on threads, time does
-    figures = {
+    figures: dict[str, dict[str, float]] = {
         name: {
             "bytes": (out / file).stat().st_size,
             "p50_ms_batch1": p50[name],
@@ -69,16 +73,12 @@ def measure(model: Path, corpus: Path, examples: Path, settings: Settings, out: 
         quality=f"recall@10_{field.protocol}",
         quality_name="recall@10",
         unit="one question",
-        panels=[
-            ("bytes", "Size, MB", 1e-6),
-            ("p50_ms_batch1", "One question, p50 ms", 1.0),
-            ("texts_per_s", "Passages per second", 1.0),
-        ],
+        panels=PANELS,
     )
 
 
-def build(model: Path, field: Field, settings: Settings, out: Path) -> None:
-    """Write the graphs into ``out``/encoder; static INT8 is calibrated on texts of ``field``."""
+def build(model: Path, field: Field, settings: Settings, out: Path) -> dict[str, str]:
+    """Write the graphs into ``out``/encoder, static INT8 calibrated on texts of ``field``; their files by variant."""
     from components.quantize.export import export_fp32, optimise, quantise_dynamic, quantise_static
 
     folder = out / "encoder"
@@ -91,6 +91,7 @@ def build(model: Path, field: Field, settings: Settings, out: Path) -> None:
     if settings.static:
         ids = OnnxEncoder(out, "encoder/fp32.onnx").tokenize(field.passages[:SAMPLES] + field.questions[:SAMPLES])
         quantise_static(folder / "fp32.onnx", folder / "int8_static.onnx", ids)
+    return {f.stem: f"encoder/{f.name}" for f in sorted(folder.glob("*.onnx"))}
 
 
 def latency(encoders: dict[str, OnnxEncoder], questions: Sequence[str], repeats: int) -> dict[str, float]:
