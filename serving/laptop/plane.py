@@ -92,7 +92,7 @@ class Plane:
         port = await self._listen()
         self.store.extra["api_port"] = port
         # The address of every sibling, for the predictors that we start; see `serving.laptop.template`.
-        os.environ["SLUICE_PEERS"] = f"http://{self._options.host}:{port}/peers/{{name}}"
+        os.environ["SLUICE_PEERS"] = f"http://127.0.0.1:{port}/peers/{{name}}"
         for plural in ("inferenceservices", "inferencegraphs"):
             for key in [k for k in self.store.objects if k.plural == plural]:
                 await self.changed(key)
