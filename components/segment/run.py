@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from components.recordings.tables import QUARANTINE, lectures, read_quarantine, read_stage
-from components.segment.passages import Lecture, passage_rows, table
+from components.segment.passages import Lecture, every_split, passage_rows, table
 from components.segment.sentences import Sentence, sentences
 from components.segment.settings import SegmentSettings
 from components.segment.words import words_of
@@ -51,7 +51,7 @@ def segment(
         raise SluiceError(
             f"{recordings}: no lecture has a transcribed sentence ({len(found)} transcribed); look at the transcripts"
         )
-    passages = table(row for lecture in spoken for row in passage_rows(lecture, settings))
+    passages = every_split(table(row for lecture in spoken for row in passage_rows(lecture, settings)))
     frames = (passages, _sentence_table(spoken), _bullet_table(spoken))
     for frame, target in zip(frames, out[:3], strict=True):
         with atomic_file(target) as scratch:

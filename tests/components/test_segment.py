@@ -9,7 +9,7 @@ from kfp.dsl import HTML, Dataset
 from components.make_qa.component import lecture_questions
 from components.recordings.tables import write_quarantine, write_stage
 from components.segment.component import segment as component
-from components.segment.passages import silent
+from components.segment.passages import every_split, silent
 from components.segment.sentences import sentences
 from components.segment.topics import boundaries
 from components.segment.words import words_of
@@ -120,6 +120,12 @@ def test_segments_are_passages_with_times_and_figures_of_speech(lectured: Simple
     assert rows["speech_rate"].between(100, 200).all() and (rows["confidence"] - 0.9).abs().max() < 1e-6
     page = (lectured.root / "report.html").read_text()
     assert "not transcribed" in page and "tide-3" in page
+
+
+def test_few_lectures_lend_their_segments_to_every_split(lectured: SimpleNamespace) -> None:
+    assert set(lectured.passages["split"]) == {"train", "val", "test"}
+    few = every_split(lectured.passages[lectured.passages["split"] == "train"])
+    assert sorted(few["split"]) == ["test", "train", "train", "val"]
 
 
 def test_sentences_and_bullets_are_the_corpus_of_highlights(lectured: SimpleNamespace) -> None:
