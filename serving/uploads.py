@@ -1,7 +1,7 @@
 """Recordings as clients send them: forms and plain bytes, streamed to a file, never whole in memory.
 
 A form is multipart/form-data (RFC 7578) with one part ``file`` and small text fields, as OpenAI's client and browsers
-send it. Where no Content-Type says so (KServe's graph router drops it), the first bytes do.
+send it. The first bytes tell what a body is, for KServe's graph router calls everything JSON.
 """
 
 import asyncio
@@ -88,12 +88,12 @@ async def _take(kind: Header, receive: Receive, upload: Upload, sink: "_Sink", i
         chunk, more = await _chunk(receive)
         first += chunk
     boundary = str(kind.get_param("boundary") or "")
-    if kind.get_content_type() == "multipart/form-data" or (not kind["content-type"] and first.startswith(b"--")):
+    if kind.get_content_type() == "multipart/form-data" or first.startswith(b"--"):
         upload.form = True
         boundary = boundary or first.split(b"\r\n", 1)[0][2:72].decode("latin-1")
         form = _Form(boundary, upload, sink)
         write: Callable[[bytes], None] = form.write
-    elif first.lstrip()[:1] in (b"{", b"[", b"") or "json" in kind.get_content_type():
+    elif first.lstrip()[:1] in (b"{", b"[", b""):
         body = bytearray()
         write = lambda chunk: _append(body, chunk, inline)  # noqa: E731
     else:
