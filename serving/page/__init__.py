@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from serving.limits import Scope, Send
 
-_KINDS = {"html": b"text/html", "js": b"text/javascript", "css": b"text/css", "svg": b"image/svg+xml"}
+_KINDS = {"html": b"text/html", "js": b"text/javascript", "css": b"text/css"}
 _POLICY = (
     b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     b"media-src blob:; form-action 'none'; base-uri 'none'; frame-ancestors 'self'"
