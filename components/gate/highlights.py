@@ -142,7 +142,7 @@ def levels(rivals: Rivals, s: Settings) -> list[Level]:
     for title, (table, system) in who.items():
         for score, name in SHOWN.items():
             found = scores(table, score, system)
-            key = {"set": "Test set", "who": title, "metric": name, "n": len(found.ids)}
+            key: Level = {"set": "Test set", "who": title, "metric": name, "n": len(found.ids)}
             rows.append({**key, **level(found, s)._asdict()})
     return rows
 

@@ -11,8 +11,8 @@ def summaries(
     settings: dict,  # type: ignore[type-arg]
     corpus: Output[Dataset],
     examples: Output[Dataset],
-    sentences: Input[Dataset] = None,  # type: ignore[assignment]
-    references: Input[Dataset] = None,  # type: ignore[assignment]
+    sentences: Input[Dataset] = None,
+    references: Input[Dataset] = None,
 ) -> None:
     """Collect documents and the bullets that people wrote about them: our texts, lectures, meetings.
 

@@ -30,7 +30,7 @@ def rouge(bullets: Sequence[str], reference: Sequence[str]) -> Rouge:
 
 @cache
 def _scorer() -> Any:
-    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
+    from rouge_score.rouge_scorer import RougeScorer
 
     return RougeScorer(list(Rouge._fields), use_stemmer=True)
 
@@ -45,7 +45,7 @@ def _stemmer() -> Any:
 @lru_cache(maxsize=100_000)
 def tokens(text: str) -> tuple[str, ...]:
     """rouge-score's stemmed tokens of a text; kept, as labels, oracle and scores each ask for the same sentences."""
-    from rouge_score.tokenize import tokenize  # type: ignore[import-untyped]
+    from rouge_score.tokenize import tokenize
 
     return tuple(tokenize(text, _stemmer()))
 

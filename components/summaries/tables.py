@@ -66,19 +66,19 @@ def read(corpus: Path | str, examples: Path | str) -> list[Document]:
 
 
 def _documents(parts: dict[str, pd.DataFrame], summaries: pd.DataFrame) -> Iterator[Document]:
-    for row in summaries[list(SUMMARIES)].itertuples(index=False):
-        part = parts.get(row.document_id)
+    for row in summaries[list(SUMMARIES)].to_dict("records"):
+        part = parts.get(str(row["document_id"]))
         if part is None:
             raise SluiceError(
-                f"document '{row.document_id}' has bullets but no sentences; run the step summaries again"
+                f"document '{row['document_id']}' has bullets but no sentences; run the step summaries again"
             )
         yield Document(
-            str(row.document_id),
+            str(row["document_id"]),
             part["text"].tolist(),
-            list(row.bullets),
-            str(row.split),
-            str(row.source),
-            str(row.condition),
+            list(row["bullets"]),
+            str(row["split"]),
+            str(row["source"]),
+            str(row["condition"]),
             list(zip(part["start"].tolist(), part["end"].tolist(), strict=True)),
         )
 

@@ -35,9 +35,8 @@ INPUTS: dict[str, Any] = {
         "segments": {
             "type": "array",
             "items": _TIMED,
-            "minItems": 1,
             "maxItems": MOST_SENTENCES,
-            "description": "a transcript's segments, as the transcriber answers them",
+            "description": "a transcript's segments, as the transcriber answers them; none of a silent recording",
         },
         "max_bullets": {
             "type": "integer",
@@ -124,7 +123,7 @@ def _most(value: Any) -> int | None:
 
 
 def _rows(value: Any, name: str) -> list[tuple[str, float | None, float | None]]:
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list) or not (value or name == "segments"):
         raise SluiceError(f"'{name}' must be a list of objects with 'text', and not empty")
     if len(value) > MOST_SENTENCES:
         raise SluiceError(f"'{name}' has {len(value)} entries; at most {MOST_SENTENCES} at once")

@@ -75,9 +75,9 @@ def test_a_transcript_comes_back_with_the_bullets_and_their_times(predictor):
 
 
 def test_a_silent_recording_has_no_bullets(predictor):
-    silent = {"text": "", "segments": [{"start": 0, "end": 3, "text": " "}]}
-    [result] = predictor.predict([predictor.parse(silent)])
-    assert result["bullets"] == [] and result["length_ratio"] == 0
+    for segments in ([], [{"start": 0, "end": 3, "text": " "}]):
+        [result] = predictor.predict([predictor.parse({"text": "", "segments": segments})])
+        assert result["bullets"] == [] and result["length_ratio"] == 0
 
 
 def test_people_may_say_how_many_bullets(predictor):

@@ -42,10 +42,13 @@ class Settings(TrainSettings):
 
 
 STUDY: dict[str, Any] = {
+    "trial_rows": 84,
+    "rungs": 2,
     "start": {"learning_rate": 3e-4, "batch": 4},
-    "space": {"batch": (4, 8)},
-    "train": {"epochs": 3, "evaluations": 2},
+    "space": {"batch": (4, 8), "accumulation": (1,)},
+    "train": {"sentences": 32, "eval_documents": 24},
 }
+"""A row is a document here: two passes over our own texts."""
 
 
 class Data(NamedTuple):
