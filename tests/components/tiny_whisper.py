@@ -62,18 +62,15 @@ def make_general_whisper(directory: Path) -> Path:
 
 
 def make_speech_bundle(model: Path, directory: Path) -> Path:
-    """A bundle of task transcription with fp32 and INT8 graphs of a model directory; fp32 is served.
-
-    Exporting takes seconds, so equal weights are exported once a process.
-    """
+    """A bundle of task transcription with the fp32 graphs of a model directory; exporting takes seconds."""
     import shutil
 
+    from components.quantize.whisper_graphs import export_fp32
     from serving.bundle import Bundle, Lineage, Variant
-    from serving.files import digest
     from serving.transcription.schema import INPUTS, OUTPUTS
     from serving.transcription.spec import read_speech
 
-    shutil.copytree(_graphs(digest(model / "model.safetensors"), model), directory / "speech", dirs_exist_ok=True)
+    export_fp32(model, directory / "speech/fp32")
     shutil.copyfile(model / "tokenizer.json", directory / "tokenizer.json")
     Bundle(
         system="lectures-transcriber",
@@ -83,26 +80,10 @@ def make_speech_bundle(model: Path, directory: Path) -> Path:
         lineage=Lineage(data="none"),
         inputs=INPUTS,
         outputs=OUTPUTS,
-        variants={name: Variant(file=f"speech/{name}", bytes=1) for name in ("fp32", "int8")},
+        variants={"fp32": Variant(file="speech/fp32", bytes=1)},
         variant="fp32",
     ).write(directory)
     return directory
-
-
-_exported: dict[str, Any] = {}
-
-
-def _graphs(key: str, model: Path) -> Path:
-    from tempfile import TemporaryDirectory
-
-    from components.quantize.whisper_graphs import export_fp32, quantise
-
-    if key not in _exported:
-        _exported[key] = TemporaryDirectory()
-        place = Path(_exported[key].name)
-        export_fp32(model, place / "fp32")
-        quantise(place / "fp32", place / "int8")
-    return Path(_exported[key].name)
 
 
 def _save(directory: Path, names: list[str], vocab: int, positions: int, max_tokens: int, languages: list[str]) -> Path:

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from tiny_whisper import make_general_whisper, make_speech_bundle, make_tiny_whisper
+from tiny_whisper import make_general_whisper, make_speech_bundle
 from tones import RATE, record, sound
 
 from serving.errors import SluiceError
@@ -29,23 +29,22 @@ class Opened(NamedTuple):
     plain: Transcriber
 
 
-def open_up(model: Path, place: Path) -> Opened:
-    bundle = make_speech_bundle(model, place)
-    opened: Any = load(bundle)
+def open_up(model: Path, bundle: Path) -> Opened:
+    opened: Any = load(bundle, "fp32")
     once = Settings(temperatures=(0.0,))
     return Opened(model, bundle, opened, Transcriber(opened.bundle, opened._graphs, opened.vocabulary, once))
 
 
 @pytest.fixture(scope="module")
-def nano(tmp_path_factory: pytest.TempPathFactory) -> Opened:
-    place = tmp_path_factory.mktemp("nano")
-    return open_up(make_tiny_whisper(place / "model"), place / "bundle")
+def nano(tiny_speech: Path) -> Opened:
+    return open_up(tiny_speech / "base", tiny_speech / "bundle")
 
 
 @pytest.fixture(scope="module")
 def general(tmp_path_factory: pytest.TempPathFactory) -> Opened:
     place = tmp_path_factory.mktemp("general")
-    return open_up(make_general_whisper(place / "model"), place / "bundle")
+    model = make_general_whisper(place / "model")
+    return open_up(model, make_speech_bundle(model, place / "bundle"))
 
 
 @pytest.fixture(params=["nano", pytest.param("general", marks=pytest.mark.e2e)])
