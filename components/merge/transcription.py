@@ -28,7 +28,8 @@ def outputs(whisper: TorchWhisper) -> np.ndarray:
     spread = np.linspace(0, whisper.speech.vocab - 1, 3 * TOKENS).astype(np.int64).reshape(3, TOKENS)
     tokens = np.concatenate([np.tile(whisper.prefix, (3, 1)), spread], axis=1)
     whisper.model.eval()
+    heard = whisper.features([np.zeros_like(time), noise, sweep])
     with torch.inference_mode():
-        logits = whisper.logits(whisper.features([np.zeros_like(time), noise, sweep]), torch.from_numpy(tokens)).cpu().numpy()
+        logits = whisper.logits(heard, torch.from_numpy(tokens)).cpu().numpy()
     flat = logits.reshape(-1, logits.shape[-1])
     return flat / np.sqrt(np.mean(flat**2))
