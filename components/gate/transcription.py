@@ -35,9 +35,10 @@ class Settings(GateSettings):
     """Section ``gate`` of a transcriber; margins and tolerances are errors per 100 words.
 
     ``margin``: how many fewer errors than the champion the challenger must surely make. ``known``: the condition that
-    holds what the model could do before; there it may surely lose at most ``known_tolerance``. ``max_wer``: the word
-    error rate on the test set that may not be passed. ``diversity``: least number of distinct transcripts, as a share
-    of the distinct references. ``max_loops``: share of transcripts that may repeat themselves endlessly.
+    holds what the model could do before; there it must surely lose less than ``known_tolerance``, which 26 sentences
+    with 8 % of errors can just show: their interval is about 3 wide to each side. ``max_wer``: the word error rate on
+    the test set that may not be passed. ``diversity``: least number of distinct transcripts, as a share of the distinct
+    references. ``max_loops``: share of transcripts that may repeat themselves endlessly.
     """
 
     tolerance: float = Field(1.0, ge=0)
@@ -45,7 +46,7 @@ class Settings(GateSettings):
     min_slice: int = Field(8, ge=2)
     diversity: float = Field(0.8, ge=0)
     known: str = "known"
-    known_tolerance: float = Field(3.0, ge=0)
+    known_tolerance: float = Field(5.0, ge=0)
     max_wer: float = Field(0.4, gt=0)
     max_loops: float = Field(0.02, ge=0, le=1)
 
