@@ -91,21 +91,20 @@ def _bullets(table: pd.DataFrame) -> list[list[str]]:
 
 
 def _checks(rivals: Rivals, s: Settings) -> list[Check]:
-    """Champion first; what is trivial must be beaten, or (``refresh``) at least not beat the challenger."""
+    """Champion first; what is trivial must be beaten, or (``refresh``) must not surely beat the challenger."""
     mine, base = scores(rivals.challenger), scores(rivals.base)
-    bound = -s.tolerance if s.refresh else s.margin
+    gain = -s.tolerance if s.refresh else s.margin
     end, least = ("high", -s.tolerance) if s.refresh else ("low", 0.0)
     second = scores(rivals.challenger, "rouge2"), scores(rivals.champion, "rouge2")
     found = [
-        check(mine, scores(rivals.champion), MAIN, "the champion", bound, s),
+        check(mine, scores(rivals.champion), MAIN, "the champion", gain, s),
         check(*second, SECOND, "the champion", -s.tolerance, s),
         check(mine, base, MAIN, "the untrained base model", least, s, end),
     ]
-    for system, title in SYSTEMS.items():
-        if system not in ("served", "oracle"):
-            hardly = (end, least) if system != "constant" else ("low", 0.0)
-            other = scores(rivals.challenger, system=system)
-            found.append(check(mine, other, MAIN, title, hardly[1], s, hardly[0], f"{MAIN.name} vs {system}"))
+    rules = {"lead": (least, end), "longest": (least, end), "constant": (0.0, "low")}
+    for system, (bound, side) in rules.items():
+        other = scores(rivals.challenger, system=system)
+        found.append(check(mine, other, MAIN, SYSTEMS[system], bound, s, side, f"{MAIN.name} vs {system}"))
     return found
 
 
