@@ -2,14 +2,15 @@
 
 from components.pretrain.measure import Errors
 from components.pretrain.text import vocabulary
+from components.pretrain.voices import HEARD, HELD_OUT
 
 MEANINGS = {
     "heard": "new sentences of the grammar, voices of the training",
     "lectures-heard": "sentences of our lectures, voices of the training",
-    "lectures-new": "sentences of our lectures, 12 espeak-ng variants never heard, any accent",
+    "lectures-new": f"sentences of our lectures, {len(HELD_OUT)} espeak-ng variants never heard, any accent",
     "fsdd-heard": "FSDD digit strings (1-5 digits), four speakers of the training, recordings 0-4",
     "fsdd-theo": "FSDD digit strings (1-5 digits), speaker theo, never heard, recordings 0-4",
-    "samples-clean": "our sample recordings, test split: voices never heard",
+    "samples-clean": "our sample recordings, test split: four voices never heard, chosen because they are hard",
     "samples-noise": "the same with noise 15 dB below the speech",
     "samples-video": "the same out of an mp4",
     "samples-known": "our sample recordings by voices of the training",
@@ -48,7 +49,7 @@ word in the row of the token before it). A prompt (`<|startofprev|>` and up to 1
 
 ## Training
 Sentences of a small grammar of our own, rows of random words, and strings of digits, read by espeak-ng in 8 accents and
-52 variants at 130-190 words a minute; joined, stretched, coloured, muffled and hidden in noise; SpecAugment. No
+{len(HEARD)} variants at 130-190 words a minute; joined, stretched, coloured, muffled and hidden in noise; SpecAugment. No
 training line is a sentence of the sample lectures or shares five words in a row with one. Shorter runs, and all
 words, are shared: the vocabulary is theirs. {WITH_DIGITS if with_digits else WITHOUT_DIGITS}
 
