@@ -42,11 +42,10 @@ def measure(predictor: Predictor, test: Sequence[Document], train: Sequence[Docu
     rows = []
     for document, result in zip(test, results, strict=True):
         chosen = [bullet["sentence"] for bullet in result["bullets"]]
-        rules = Selection(most=max(1, len(chosen)))
         picked = {
             "served": chosen,
             **trivial(document, len(chosen)),
-            "oracle": oracle(document.sentences, document.bullets, rules),
+            "oracle": oracle(document.sentences, document.bullets),
         }
         for system, numbers in picked.items():
             rows.append(_row(document, system, [document.sentences[i] for i in numbers], numbers))
