@@ -115,12 +115,6 @@ def test_detects_the_language_once_for_a_recording_unless_it_is_given(general: O
     assert listener.predict([listener.parse({"audio": talk})])[0]["language"] in ("en", "de", "fr")
 
 
-def test_hints_make_a_word_likelier(nano: Opened, talk: Path) -> None:
-    asked = [nano.plain.parse({"audio": talk, "vocabulary": words}) for words in ([], ["seven"])]
-    texts = [result["text"] for result in nano.plain.predict(asked)]
-    assert texts[1].count("seven") > texts[0].count("seven")
-
-
 def test_silence_gives_an_empty_transcript(nano: Opened, tmp_path: Path) -> None:
     silent = record(tmp_path / "silent.flac", sound((4, 0)))
     result = nano.transcriber.predict([nano.transcriber.parse({"audio": silent})])[0]

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -61,12 +62,8 @@ def main() -> int:
 def _flags() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m load_tests.bench.speech", description=__doc__)
     parser.add_argument("--shapes", default="tiny,base,small", help="shapes of Whisper (default tiny,base,small)")
-    parser.add_argument(
-        "--tokens", type=int, default=100, help="tokens that every engine writes a window (default 100)"
-    )
-    parser.add_argument(
-        "--together", type=int, default=4, help="windows decoded at once in the second half (default 4)"
-    )
+    parser.add_argument("--tokens", type=int, default=100, help="tokens of every window (default 100)")
+    parser.add_argument("--together", type=int, default=4, help="windows decoded at once (default 4)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds in which the engines take turns (default 3)")
     parser.add_argument("--threads", type=int, default=1, help="threads of every engine (default 1: CPU seconds)")
     parser.add_argument("--hour", type=int, default=3600, help="seconds of the long recording; 0 leaves it out")
@@ -75,18 +72,10 @@ def _flags() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _show(rows: Sequence[object]) -> None:
+def _show(rows: Sequence[Any]) -> None:
     table = Table("shape", "windows at once", "engine", "s a window", "real-time factor")
     for row in rows:
-        assert hasattr(row, "factor")
-        figures = row.__dict__
-        table.add_row(
-            figures["shape"],
-            str(figures["windows"]),
-            figures["engine"],
-            f"{figures['seconds']:.3f}",
-            f"{row.factor:.4f}",
-        )
+        table.add_row(row.shape, str(row.windows), row.engine, f"{row.seconds:.3f}", f"{row.factor:.4f}")
     console.print(table)
 
 

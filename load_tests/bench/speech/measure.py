@@ -94,7 +94,7 @@ def _turns(engines: dict[str, Engine], shape: str, count: int, plan: Plan, say: 
 
 
 def check(name: str, found: Sequence[Sequence[int]], windows: int, tokens: int) -> None:
-    """Engines that do less work would win. Errors: `SluiceError` unless each window has its tokens, at most one less."""
+    """Who does less would win. Errors: `SluiceError` unless each window has its tokens, give or take one."""
     lengths = [len(row) for row in found]
     if len(lengths) != windows or min(lengths, default=0) < tokens - 1 or max(lengths) > tokens + 1:
         raise SluiceError(f"{name} wrote {lengths} tokens for {windows} windows, not {tokens} each; no fair figures")

@@ -22,7 +22,7 @@ def make_model(name: str, folder: Path) -> Path:
     """
     import torch
     import transformers
-    from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
+    from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
     if name not in SHAPES:
         raise SluiceError(f"{name!r}: no shape of Whisper; known are {', '.join(SHAPES)}")
@@ -31,15 +31,17 @@ def make_model(name: str, folder: Path) -> Path:
     width, layers, heads = SHAPES[name]
     sizes = {f"{part}_{what}": n for part in ("encoder", "decoder") for what, n in
              (("layers", layers), ("attention_heads", heads), ("ffn_dim", 4 * width))}  # fmt: skip
+    named = _write_tokenizer(folder)
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), named["<|endoftext|>"])
+    ends["decoder_start_token_id"] = named["<|startoftranscript|>"]
     torch.manual_seed(0)
     model = WhisperForConditionalGeneration(
-        WhisperConfig(d_model=width, vocab_size=_VOCAB, max_target_positions=448, init_std=0.05, **sizes)
+        WhisperConfig(d_model=width, vocab_size=_VOCAB, max_target_positions=448, init_std=0.05, **sizes, **ends)
     )
     with torch.no_grad():
         away = torch.nn.functional.normalize(torch.randn(width), dim=0)
         model.model.decoder.layer_norm.bias += 5 * away
         model.model.decoder.embed_tokens.weight[_TEXT_TOKENS:] = -10 * away
-    named = _write_tokenizer(folder)
     generation: dict[str, Any] = {
         "lang_to_id": {f"<|{code}|>": named[f"<|{code}|>"] for code in _codes()},
         "task_to_id": {"transcribe": named["<|transcribe|>"], "translate": named["<|translate|>"]},
@@ -49,8 +51,7 @@ def make_model(name: str, folder: Path) -> Path:
         "suppress_tokens": [],
         "begin_suppress_tokens": [],
     }
-    for field, value in generation.items():
-        setattr(model.generation_config, field, value)
+    model.generation_config = GenerationConfig(**ends, **generation)
     model.save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
     return folder
