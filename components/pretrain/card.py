@@ -49,9 +49,9 @@ word in the row of the token before it). A prompt (`<|startofprev|>` and up to 1
 
 ## Training
 Sentences of a small grammar of our own, rows of random words, and strings of digits, read by espeak-ng in 8 accents and
-{len(HEARD)} variants at 130-190 words a minute; joined, stretched, coloured, muffled and hidden in noise; SpecAugment. No
-training line is a sentence of the sample lectures or shares five words in a row with one. Shorter runs, and all
-words, are shared: the vocabulary is theirs. {WITH_DIGITS if with_digits else WITHOUT_DIGITS}
+{len(HEARD)} variants at 130-190 words a minute; joined, stretched, coloured, muffled and hidden in noise;
+SpecAugment. No training line is a sentence of the sample lectures or shares five words in a row with one. Shorter
+runs, and all words, are shared: the vocabulary is theirs. {WITH_DIGITS if with_digits else WITHOUT_DIGITS}
 
 AdamW, four phases (lines of 1-2, 1-5, 1-14 and mostly 8-14 words, in windows of 2, 4, 6 and 6 seconds); the encoder
 also learns to name the sounds (CTC over phones), with a head that is thrown away.
