@@ -23,15 +23,20 @@ from serving.onnx_encoder import OnnxEncoder
 
 SAMPLES = 32
 QUALITY = f"rouge12_{PROTOCOL}_seen"
+PANELS = [
+    ("bytes", "Size, MB", 1e-6),
+    ("p50_ms_batch1", "One document, p50 ms", 1.0),
+    ("sentences_per_s", "Sentences per second", 1.0),
+]
 
 
 class Settings(QuantizeSettings):
     """Section ``quantize`` of a highlighter.
 
     Quality is the mean of ROUGE-1 and ROUGE-2 on at most ``documents`` of the splits train and val, of each the first
-    ``sentences`` (a meeting has a thousand, and only the comparison with fp32 counts): a variant has to
-    pick what fp32 picks, wherever; a dozen validation documents alone would say too little. Some one bullet in twenty
-    is another one, better or worse by chance, and moved it by 1 to 2 %: hence ``min_retained`` 0.95.
+    ``sentences`` (a meeting has a thousand, and only the comparison with fp32 counts): a variant has to pick what fp32
+    picks, wherever; a dozen validation documents alone would say too little. Some one bullet in twenty is another one,
+    better or worse by chance, and moved it by 1 to 2 %: hence ``min_retained`` 0.95.
     """
 
     min_retained: float = Field(0.95, ge=0, le=1)
@@ -71,19 +76,8 @@ def measure(model: Path, corpus: Path, examples: Path, settings: Settings, out: 
         }
         for name, file in files.items()
     }
-    return Measured(
-        spec={"encoder": {k: getattr(spec, k) for k in ("pooling", "normalize", "dim", "max_tokens")}},
-        files=files,
-        figures=figures,
-        quality=QUALITY,
-        quality_name="ROUGE-1 and ROUGE-2 F",
-        unit="one document",
-        panels=[
-            ("bytes", "Size, MB", 1e-6),
-            ("p50_ms_batch1", "One document, p50 ms", 1.0),
-            ("sentences_per_s", "Sentences per second", 1.0),
-        ],
-    )
+    told = {"encoder": {k: getattr(spec, k) for k in ("pooling", "normalize", "dim", "max_tokens")}}
+    return Measured(told, files, figures, QUALITY, "ROUGE-1 and ROUGE-2 F", "one document", PANELS)
 
 
 def build(model: Path, out: Path) -> None:

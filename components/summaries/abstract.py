@@ -51,6 +51,19 @@ def summarise(sentences: Sequence[str], write: Write, encode: Encode | None = No
     return Abstract(text, first, support(text, sentences, encode))
 
 
+def written(sentences: Sequence[str], model: str = "", encode: Encode | None = None) -> dict[str, Any]:
+    """The summary as plain values for people and programs, by the seq2seq model named or else by the generator.
+
+    Out: text, windows, faithful (bool), words, numbers, names (shares that the source holds), invented, sentences
+    (text, number of the nearest source sentence, cosine).
+    """
+    found = summarise(sentences, seq2seq(model) if model else endpoint(), encode)
+    shares = {name: round(getattr(found.support, name), 4) for name in ("words", "numbers", "names")}
+    said = [{"text": s.text, "source": s.source, "cosine": round(s.cosine, 4)} for s in found.support.sentences]
+    checked = {"faithful": found.support.faithful, **shares, "invented": found.support.invented, "sentences": said}
+    return {"text": found.text, "windows": found.windows, **checked}
+
+
 def windows(sentences: Sequence[str], most: int) -> list[list[str]]:
     """Consecutive sentences in windows of at most ``most`` words; a longer sentence is a window of its own."""
     found: list[list[str]] = []

@@ -13,7 +13,7 @@ CANDIDATES = 80
 def oracle(sentences: Sequence[str], bullets: Sequence[str], rules: Selection | None = None) -> list[int]:
     """Sentence numbers, sorted: greedily the one that raises ROUGE-1 + ROUGE-2 most, while one does.
 
-    Nallapati et al. 2017 (SummaRuNNer); bound by the same number of bullets and share of words as the model's choice.
+    Nallapati et al. 2017 (SummaRuNNer); bound to the same numbers of bullets and words as the model's choice.
     """
     rules = rules or Selection()
     stems = [tokens(sentence) for sentence in sentences]
@@ -22,7 +22,7 @@ def oracle(sentences: Sequence[str], bullets: Sequence[str], rules: Selection | 
     alone = [sum(reference.score(stem)) for stem in stems]
     able = [i for i in range(len(sentences)) if alone[i] > 0 and sizes[i] >= SHORTEST]
     pool = sorted(able, key=lambda i: -alone[i])[:CANDIDATES]
-    room, best = sum(sizes) * rules.share, 0.0
+    room, best = rules.room(sum(sizes)), 0.0
     chosen: list[int] = []
     while pool and len(chosen) < rules.bullets(len(sentences)):
         tried = [(_together(reference, stems, [*chosen, i]), -i) for i in pool if sizes[i] <= room]

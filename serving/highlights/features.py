@@ -53,9 +53,6 @@ def of_texts(texts: Sequence[str]) -> np.ndarray:
     tokens = [words(text) for text in texts]
     sizes = np.log1p([len(t) for t in tokens])
     content = [[w for w in t if w not in STOP] for t in tokens]
-    share = Counter(w for t in content for w in t)
-    total = max(1, sum(share.values()))
-    central = np.array([sum(share[w] for w in t) / (len(t) * total) if t else 0.0 for t in content])
     stems = [{word[:_STEM] for word in t} for t in content]
     spread = Counter(stem for t in stems for stem in t)
     at = np.arange(count)
@@ -68,7 +65,7 @@ def of_texts(texts: Sequence[str]) -> np.ndarray:
         "length": standardised(sizes),
         "long": sizes / 2 - 1,
         "centroid": np.zeros(count),
-        "central_words": standardised(central),
+        "central_words": standardised(np.array(_shares(content))),
         "content": standardised(np.array([len(t) for t in content])),
         "shared": standardised(np.array([sum(spread[stem] > 1 for stem in t) for t in stems])),
         "leaning": [bool(t) and t[0] in _LEANING for t in tokens],
@@ -79,6 +76,13 @@ def of_texts(texts: Sequence[str]) -> np.ndarray:
         "document": np.full(count, np.log1p(count) / 4 - 1),
     }
     return np.stack([np.asarray(columns[name], np.float32) for name in NAMES], axis=1)
+
+
+def _shares(content: Sequence[Sequence[str]]) -> list[float]:
+    """Mean share of all content words that each sentence's words have; 0 for a sentence without any."""
+    counts = Counter(word for words_ in content for word in words_)
+    total = max(1, sum(counts.values()))
+    return [sum(counts[w] for w in words_) / (len(words_) * total) if words_ else 0.0 for words_ in content]
 
 
 def with_centroid(features: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ import pytest
 from kfp.dsl import Dataset
 
 from components.summaries import own, qmsum, tables
-from components.summaries.abstract import seq2seq, summarise, windows
+from components.summaries.abstract import seq2seq, summarise, windows, written
 from components.summaries.component import summaries
 from components.summaries.faithfulness import support
 from components.summaries.oracle import oracle
@@ -186,5 +186,7 @@ def test_a_seq2seq_model_writes_and_a_missing_one_is_named(tmp_path):
     AutoTokenizer.from_pretrained(str(minilm_directory())).save_pretrained(tmp_path)
     write = seq2seq(str(tmp_path), longest=5)
     assert isinstance(write("The moon pulls on the sea. " * 30), str)
+    found = written(["The moon pulls on the sea."], str(tmp_path))
+    assert {"text", "windows", "faithful", "invented"} <= set(found) and found["windows"] == 1
     with pytest.raises(SluiceError, match="no seq2seq model"):
         seq2seq(str(tmp_path / "none"))

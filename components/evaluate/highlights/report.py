@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 NAMES = {"rouge1": "ROUGE-1 F", "rouge2": "ROUGE-2 F", "rougeLsum": "ROUGE-L F"}
 SCORES = (
     "ROUGE F1 against one reference a document (rouge-score, Porter's stemmer; ROUGE-L at summary level), with 95 % "
-    "bootstrap intervals over documents. All systems have as many bullets and at most 30 % of the words, except the "
-    "constant output. The oracle knows the reference: no choice of sentences does much better."
+    "bootstrap intervals over documents. All systems keep the same rules of length (at most 30 % of the words), except "
+    "the constant output. The oracle knows the reference: no choice of sentences does much better."
 )
 
 

@@ -54,14 +54,14 @@ def measure(predictor: Predictor, test: Sequence[Document], train: Sequence[Docu
 
 
 def trivial(document: Document, count: int) -> dict[str, list[int]]:
-    """Sentence numbers of the first and of the longest sentences, ``count`` of them, within the same share of words.
+    """Sentence numbers of the first and of the longest sentences, ``count`` of them, within the same room of words.
 
     With three bullets the first one is LEAD-3.
     """
     sizes = [len(words(text)) for text in document.sentences]
-    apart, rules = np.zeros((len(sizes), 1), np.float32), Selection(redundancy=0.0)
+    apart, rules = np.zeros((len(sizes), 1), np.float32), Selection(redundancy=0.0, most=max(1, count))
     order = {"lead": -np.arange(len(sizes)), "longest": np.asarray(sizes)}
-    return {name: choose(scores, apart, sizes, rules, max(1, count)) for name, scores in order.items()}
+    return {name: choose(scores, apart, sizes, rules) for name, scores in order.items()}
 
 
 def constant(train: Sequence[Document]) -> list[str]:
