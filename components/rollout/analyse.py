@@ -17,11 +17,12 @@ Figures = dict[str, float | int | str | bool]
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: worse or not, one clause that says so, and the figures behind it."""
+    """One comparison: worse or not, one clause that says so, the figures behind it, and what was compared."""
 
     worse: bool
     says: str
     figures: Figures
+    name: str
 
 
 def analyse(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, settings: RolloutSettings) -> Verdict:
@@ -50,6 +51,7 @@ def analyse(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, settings: 
     found = counts | {name: value for check in checks for name, value in check.figures.items()}
     worse = [check.says for check in checks if check.worse]
     if worse:
+        found["worse"] = ", ".join(check.name for check in checks if check.worse)
         return Verdict("canary", False, "the canary is worse: " + "; ".join(worse), found)
     return Verdict("canary", True, "no worse than stable: " + "; ".join(check.says for check in checks), found)
 
@@ -71,7 +73,7 @@ def compare_errors(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, set
         "p_errors": float(f"{p:.3g}"),
         "test_errors": test,
     }
-    return Check(worse, f"errors {share_c:.2%} against {share_s:.2%} (p {p:.2g})", found)
+    return Check(worse, f"errors {share_c:.2%} against {share_s:.2%} (p {p:.2g})", found, "errors")
 
 
 def proportions_p(bad_a: int, n_a: int, bad_b: int, n_b: int) -> tuple[float, str]:
@@ -97,7 +99,7 @@ def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, se
 
     a, b = stable.loc[answered(stable), "latency_ms"], canary.loc[answered(canary), "latency_ms"]
     if not len(a) or not len(b):
-        return Check(False, "latency not compared, one side answered nothing", {})
+        return Check(False, "latency not compared, one side answered nothing", {}, "latency")
     p = float(mannwhitneyu(b, a, alternative="greater").pvalue)
     (m_a, q_a), (m_b, q_b) = a.quantile([0.5, 0.95]), b.quantile([0.5, 0.95])
     least = slo.p95_ms / 10
@@ -110,7 +112,7 @@ def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, se
         "p_latency": float(f"{p:.3g}"),
     }
     says = f"latency p50 {m_b:.1f} against {m_a:.1f} ms, p95 {q_b:.1f} against {q_a:.1f} ms (p {p:.2g})"
-    return Check(p < settings.alpha and grown, says, found)
+    return Check(p < settings.alpha and grown, says, found, "latency")
 
 
 def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: RolloutSettings) -> Check:
@@ -125,7 +127,9 @@ def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: Ro
 
     both = _marks(stable).to_frame("stable").join(_marks(canary).rename("canary"), how="inner")
     if not len(both):
-        return Check(settings.min_questions > 0 and _labelled(stable), "no labelled request was answered by both", {})
+        return Check(
+            settings.min_questions > 0 and _labelled(stable), "no labelled request was answered by both", {}, "labels"
+        )
     lost = int((both["stable"] & ~both["canary"]).sum())
     won = int((~both["stable"] & both["canary"]).sum())
     p = float(binomtest(lost, lost + won, 0.5, alternative="greater").pvalue) if lost + won else 1.0
@@ -139,12 +143,13 @@ def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: Ro
         "p_answers": float(f"{p:.3g}"),
     }
     if len(both) < settings.min_questions:
-        return Check(True, f"too few labelled requests: {len(both)} of {settings.min_questions}", found)
+        return Check(True, f"too few labelled requests: {len(both)} of {settings.min_questions}", found, "labels")
     worse = p < settings.alpha and share_s - share_c > settings.correct_tolerance
     return Check(
         worse,
         f"correct answers {share_c:.0%} against {share_s:.0%} of {len(both)} labelled requests (p {p:.2g})",
         found,
+        "answers",
     )
 
 

@@ -17,8 +17,8 @@ class RolloutSettings(Settings):
     min_samples: answered or failed requests each side needs. min_questions: labelled requests both sides must have
     answered, as far as there are so many. The tolerances: share of errors, share of labelled requests answered
     correctly, ratio of latency (median and p95). repeats: how often a window is looked at again when nothing but the
-    SLO's speed was missed or too few requests came through, as by another program on the same machine; errors and a
-    worse canary get no second look.
+    speed was missed (the SLO's, or stable's) or too few requests came through, as by another program on the same
+    machine; errors and wrong answers get no second look.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)

@@ -102,11 +102,11 @@ def alone(load: Load, now: Observed, watch: Watcher) -> Window:
 
 
 def only_slow(verdicts: Sequence[Verdict], slo: SLO) -> bool:
-    """Was nothing but speed missed: no error too many, the canary no worse than stable, or too few requests to tell?"""
+    """Was nothing but speed missed, or were there too few requests to tell: no error too many, no answer worse?"""
     failed = [v for v in verdicts if not v.passed]
     errors = [float(v) for f in failed for name, v in f.figures.items() if name.startswith("error_rate_")]
-    open_still = all(v.gate == "load" or "p_errors" not in v.figures for v in failed)
-    return bool(failed) and open_still and all(rate <= slo.error_rate for rate in errors)
+    worse = {part for f in failed for part in str(f.figures.get("worse", "")).split(", ")}
+    return bool(failed) and worse <= {"", "latency", "labels"} and all(rate <= slo.error_rate for rate in errors)
 
 
 def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.DataFrame":

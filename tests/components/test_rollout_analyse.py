@@ -52,6 +52,7 @@ def test_a_worse_canary_is_stopped_for_the_reason_it_is_worse(canary, word):
     assert not verdict.passed
     assert word in verdict.reason
     assert verdict.reason.count(";") == 0, "one reason, not three"
+    assert verdict.figures["worse"] in word
 
 
 def test_too_few_requests_do_not_pass():
@@ -99,11 +100,12 @@ def test_small_counts_are_tested_exactly_and_large_ones_by_z():
     [
         (window(ms=400), None, True),
         (window(ms=400, errors=20), None, False),
-        (window(ms=400), {"p_errors": 1.0}, False),
+        (window(ms=400), {"worse": "latency, answers"}, False),
+        (window(), {"worse": "latency"}, True),
         (window(), {"requests_canary": 12}, True),
         (window(), None, False),
     ],
-    ids=["slow", "slow with errors", "slow and worse than stable", "too few to tell", "good"],
+    ids=["slow", "slow with errors", "slow and wrong", "slower than stable", "too few to tell", "good"],
 )
 def test_only_a_miss_of_speed_alone_or_too_few_requests_get_a_second_look(load, canary, again):
     slo = SLO(requests_per_s=1)

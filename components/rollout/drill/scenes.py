@@ -86,7 +86,7 @@ SCENES = (
         False,
         lambda s: (faults.wrong_answers(s.bundle, s.place / "wrong"), s.settings),
     ),
-    Scene("slow", "each answer takes 1 s longer", False, lambda s: s.faulty("slow", "--delay", "1")),
+    Scene("slow", "each answer takes 2 s longer", False, lambda s: s.faulty("slow", "--delay", "2")),
     Scene("crash", "it dies at every 20th request", False, lambda s: s.faulty("crash", "--crash-after", "20")),
     Scene(
         "never ready",
