@@ -105,8 +105,9 @@ def _faster(model: Path, tokens: int, threads: int) -> Engine:
     TransformersConverter(str(model), copy_files=files).convert(str(converted), quantization="int8", force=True)
     network = WhisperModel(str(converted), device="cpu", compute_type="int8", cpu_threads=threads, num_workers=1)
     batched = BatchedInferencePipeline(network)
+    # CTranslate2 writes at most half of its max_length, which is the four tokens of the prefix and max_new_tokens.
     asked: dict[str, Any] = {"language": "en", "beam_size": 1, "temperature": 0.0, "without_timestamps": True,
-             "max_new_tokens": tokens, "suppress_tokens": [], "suppress_blank": False, "vad_filter": False,
+             "max_new_tokens": 2 * tokens - 4, "suppress_tokens": [], "suppress_blank": False, "vad_filter": False,
              "compression_ratio_threshold": None, "log_prob_threshold": None, "no_speech_threshold": None}  # fmt: skip
 
     def run(windows: Windows) -> list[list[int]]:
