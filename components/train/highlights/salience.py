@@ -26,6 +26,12 @@ class Settings(TrainSettings):
     ``hidden`` units of the head (0: a weighted sum); ``pace`` of the head against the adapter; ``softness`` of the
     labels (`data.Labelled`); ``chunk`` sentences padded together; ``eval_documents`` validation documents (0: all).
     ``interpolation`` is 1: a head fits the encoder it was trained with, not one halfway back to the base.
+
+    ROUGE-1/ROUGE-2 F (stemmed, 1 reference), INT8: our 36 test texts after 26 CPU-seconds of training on 42 texts: .486
+    /.223; untrained head .428/.179, longest sentences .427/.185, first ones .251/.069, one constant output .195/.006,
+    oracle .607/.357. QMSum, 35 meetings of val after 1.5 epochs of train: .298/.050; untrained .239/.031, longest
+    .255/.031, first .203/.036, oracle .454/.148, but one constant output, a person's summary of another meeting,
+    .362/.086: sentences of talk share few words with what people write about it.
     """
 
     max_tokens: int = Field(64, ge=8)
