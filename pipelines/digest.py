@@ -35,7 +35,8 @@ def _imports(file: Path, task: str) -> frozenset[str]:
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "part" and task:
-            names |= {f"components.{step.value}.{task}" for step in node.args[:1] if isinstance(step, ast.Constant)}
+            steps = [step.value for step in node.args[:1] if isinstance(step, ast.Constant)]
+            names |= {f"components.{step!s}.{task}" for step in steps}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _PLACE.fullmatch(node.value):
             names.add(node.value.partition(":")[0])
     return frozenset(name for name in names if name.split(".")[0] in ROOMS and _file_of(name))
