@@ -9,7 +9,7 @@ from typing import Any
 from components.evaluate.evaluated import Evaluated
 from components.evaluate.settings import EvaluateSettings
 
-MOST, LONGEST = 60, 500
+MOST, LONGEST = 60, 60
 
 
 class Settings(EvaluateSettings):
@@ -48,8 +48,8 @@ def evaluate(bundle: Path, corpus: Path, examples: Path, settings: Settings) -> 
 def asked(corpus: Path, examples: Path) -> list[dict[str, Any]]:
     """Test documents as requests with the reference bullets; at most 60, always the same ones.
 
-    Documents of up to 500 sentences where there are any: a load test asks many small things. Errors: `SluiceError` for
-    an empty test split.
+    Documents of up to 60 sentences where there are any: a canary needs many answers in seconds. Errors: `SluiceError`
+    for an empty test split.
     """
     from components.summaries import tables
 
