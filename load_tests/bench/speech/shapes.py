@@ -120,4 +120,5 @@ def _write_tokenizer(folder: Path) -> dict[str, int]:
     ends = {"eos_token": "<|endoftext|>", "unk_token": "<|endoftext|>"}
     described = {"tokenizer_class": "PreTrainedTokenizerFast", **ends}
     (folder / "tokenizer_config.json").write_text(json.dumps(described))
-    return {name: int(tokenizer.token_to_id(name)) for name in special}
+    vocabulary = tokenizer.get_vocab()
+    return {name: vocabulary[name] for name in special}
