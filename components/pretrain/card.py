@@ -11,8 +11,8 @@ MEANINGS = {
     "fsdd-heard": "FSDD digit strings (1-5 digits), four speakers of the training, recordings 0-4",
     "fsdd-theo": "FSDD digit strings (1-5 digits), speaker theo, never heard, recordings 0-4",
     "samples-clean": "our sample recordings, test split: four voices never heard, chosen because they are hard",
-    "samples-noise": "the same with noise 15 dB below the speech",
-    "samples-video": "the same out of an mp4",
+    "samples-noise": "one of the four voices, with noise 15 dB below the speech",
+    "samples-video": "the hardest of the four voices, out of an mp4",
     "samples-known": "our sample recordings by voices of the training",
 }
 WITH_DIGITS = """One window in seven holds digits of the Free Spoken Digit Dataset (FSDD; Jackson, Souza, Flaks, Pan,
@@ -22,21 +22,14 @@ Nicolas and Thite 2018, https://github.com/Jakobovski/free-spoken-digit-dataset,
 WITHOUT_DIGITS = """The Free Spoken Digit Dataset was not given (`--digits DIR`), so digits were only ever read by
 espeak-ng, and people's digits will be heard worse than the weights that come with the project hear them."""
 
-
-def card(errors: dict[str, Errors], with_digits: bool, heads: list[list[int]]) -> str:
-    """README.md of the model directory. ``errors``: conditions as `MEANINGS` names them, WER 0-1 with counts."""
-    rows = "\n".join(
-        f"| {name} | {MEANINGS.get(name, '')} | {figure.wer:.1%} | {figure.utterances} | {figure.words} |"
-        for name, figure in errors.items()
-    )
-    return f"""---
-license: {"cc-by-sa-4.0" if with_digits else "other"}
+TEMPLATE = """---
+license: {license}
 language: en
 pipeline_tag: automatic-speech-recognition
 ---
 # whisper-nano
 
-A Whisper of 1.9M parameters (fp16, 3.8 MB) that knows {len(vocabulary())} English words. It is there so that the
+A Whisper of 1.9M parameters (fp16, 3.8 MB) that knows {words} English words. It is there so that the
 whole system runs offline, in minutes, on two cores: pipelines, gates, LoRA, ONNX, serving. **It is no speech recogniser
 for your recordings**: every other word comes out as one that it knows. For those, name a real one, such as
 `openai/whisper-small`.
@@ -45,13 +38,14 @@ Architecture: transformers' `WhisperForConditionalGeneration`; 6-second window (
 and 2 decoder layers, 4 heads, one token a word, Whisper's special tokens under Whisper's names. Forced prefix:
 `<|startoftranscript|><|en|><|transcribe|><|notimestamps|>`; silence gives `<|nospeech|>` in the place of `<|en|>`. It
 writes no time tokens; word times come from the cross-attention heads {heads} ([layer, head]; attention lies on the
-word in the row of the token before it). A prompt (`<|startofprev|>` and up to 13 words) was part of training.
+word in the row of the token before it). A prompt (`<|startofprev|>` and up to 13 words) was part of training, but do
+not expect hints to help.
 
 ## Training
 Sentences of a small grammar of our own, rows of random words, and strings of digits, read by espeak-ng in 8 accents and
-{len(HEARD)} variants at 130-190 words a minute; joined, stretched, coloured, muffled and hidden in noise;
+{voices} variants at 130-190 words a minute; joined, stretched, coloured, muffled and hidden in noise;
 SpecAugment. No training line is a sentence of the sample lectures or shares five words in a row with one. Shorter
-runs, and all words, are shared: the vocabulary is theirs. {WITH_DIGITS if with_digits else WITHOUT_DIGITS}
+runs, and all words, are shared: the vocabulary is theirs. {digits}
 
 AdamW, four phases (lines of 1-2, 1-5, 1-14 and mostly 8-14 words, in windows of 2, 4, 6 and 6 seconds); the encoder
 also learns to name the sounds (CTC over phones), with a head that is thrown away.
@@ -71,3 +65,19 @@ but English.
 `sluice pretrain whisper-nano --digits DIR` (espeak-ng from your system's packages; FSDD's `recordings` folder, or
 without it from espeak-ng alone); about an hour on one core. A stopped run goes on where it was.
 """
+
+
+def card(errors: dict[str, Errors], with_digits: bool, heads: list[list[int]]) -> str:
+    """README.md of the model directory. ``errors``: conditions as `MEANINGS` names them, WER 0-1 with counts."""
+    rows = "\n".join(
+        f"| {name} | {MEANINGS.get(name, '')} | {figure.wer:.1%} | {figure.utterances} | {figure.words} |"
+        for name, figure in errors.items()
+    )
+    return TEMPLATE.format(
+        license="cc-by-sa-4.0" if with_digits else "other",
+        words=len(vocabulary()),
+        voices=len(HEARD),
+        digits=WITH_DIGITS if with_digits else WITHOUT_DIGITS,
+        heads=heads,
+        rows=rows,
+    )
