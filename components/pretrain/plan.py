@@ -28,7 +28,7 @@ FULL = tuple(Shard(f"full-{i}", 5000, 14, 401 + i, shortest=8) for i in range(3)
 SHARDS = [*WORDS, *SHORT, *LONG, *FULL]
 
 PHASES = (
-    # CTC over sounds starts it (at step 150 or so); CTC over words, tried first, left it at 99 % errors after 500 steps.
+    # CTC over sounds starts it, at step 150 or so; over words, tried first, it left 99 % errors after 500 steps.
     Phase("words", 500, 64, 2.0, 1.0, WORDS, joined=None),
     Phase("short", 1000, 32, 4.0, 0.5, SHORT),
     Phase("long", 1300, 32, 6.0, 0.3, (*SHORT, *LONG)),
