@@ -65,7 +65,8 @@ def make_questions(passages: pd.DataFrame) -> pd.DataFrame:
          "split": row.split, "origin": "rule", "persona": "", "asked_at": NOON}
         for at, row in enumerate(passages.itertuples())
     ]  # fmt: skip
-    own = {**rows[0], "question_id": "p0", "question": "how do I set the level of a logger?", "withheld": "", "split": "persona"}
+    words = "how do I set the level of a logger?"
+    own = {**rows[0], "question_id": "p0", "question": words, "withheld": "", "split": "persona"}
     return pd.DataFrame([*rows, {**own, "origin": "persona", "persona": "novice"}])
 
 
