@@ -19,7 +19,8 @@ Source = Path | str | bytes
 FORMATS = "wav,w64,mp3,mov,mp4,m4a,ogg,flac,matroska,webm,aac,aiff,au,caf,amr,avi,asf,flv,mpeg,mpegts"
 """What is opened. Playlists (HLS, concat) are not: they would read other files and addresses on behalf of an upload."""
 
-_GAP, _LONGEST_GAP = 0.1, 600.0
+_GAP, _LONGEST_GAP, _MOST_GAPS = 0.1, 600.0, 4 * 3600.0
+"""Seconds: gaps in the time stamps that count, that are believed, and that are filled in all."""
 
 
 class NoMedia(SluiceError):
@@ -91,11 +92,12 @@ class Recording:
 
         # Only for integers does FFmpeg scale a mix of many channels so that it cannot clip.
         resampler, origin = AudioResampler(format="s16", layout="mono", rate=RATE), self._origin()
-        due = 0.0
+        due = filled = 0.0
         for frame in self._frames():
             at = due if frame.time is None else frame.time - origin
-            if _GAP < at - due < _LONGEST_GAP:
+            if _GAP < at - due < _LONGEST_GAP and filled < _MOST_GAPS:
                 yield np.zeros(round((at - due) * RATE), np.float32)
+                filled += at - due
                 due = at
             due += frame.samples / frame.sample_rate
             frame.pts = None  # gaps are filled above; the resampler would take odd time stamps for its own business
