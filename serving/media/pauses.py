@@ -20,10 +20,14 @@ _SHORT_WINDOW = 10.0
 
 @dataclass(frozen=True)
 class Stretch:
-    """Samples (16 kHz mono float32) that begin ``start`` seconds into the recording."""
+    """Samples (16 kHz mono float32) that begin ``start`` seconds into the recording.
+
+    ``heard``: from when to when there is sound, in seconds of the stretch; a little silence lies around it.
+    """
 
     start: float
     samples: Floats
+    heard: tuple[float, float]
 
     @property
     def end(self) -> float:
@@ -79,7 +83,9 @@ class _Cutter:
             start = max(0, int(found[0]) - _MARGIN)
             length = self._length(sound[start:], self._levels[begin + start : begin + start + self._window])
             first = self._at + start
-            yield Stretch(first / PER_SECOND, self._samples[start * FRAME : (start + length) * FRAME].copy())
+            inside = np.flatnonzero(sound[start : start + length])
+            heard = (int(inside[0]) / PER_SECOND, (int(inside[-1]) + 1) / PER_SECOND)
+            yield Stretch(first / PER_SECOND, self._samples[start * FRAME : (start + length) * FRAME].copy(), heard)
             self._drop(start + length)
 
     def _drop(self, frames: int) -> None:

@@ -3,7 +3,9 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
+
+import numpy as np
 
 from serving.transcription.decode import Said
 from serving.transcription.rules import compression
@@ -14,19 +16,34 @@ _ENDS = (".", "!", "?", "。", "？", "！", "…")
 _PAUSE = 0.6
 _LEAST_WORDS = 2
 _TIME_STEP = 0.02
+_LATE = 1.0
 Piece = tuple[float, float, Group]
 
 
-def segments_of(
-    said: Said, vocabulary: Vocabulary, language: str, start: float, seconds: float, words: bool
-) -> list[dict[str, Any]]:
-    """Segments of one window that begins at ``start`` in its recording and whose sound lasts ``seconds``.
+class Place(Protocol):
+    """Where a window lies in its recording, how long it is, and where sound is in it; all in seconds."""
+
+    @property
+    def start(self) -> float:
+        """From the recording's start."""
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+
+    @property
+    def heard(self) -> tuple[float, float]:
+        """First and last sound, from the window's start."""
+
+
+def segments_of(said: Said, vocabulary: Vocabulary, language: str, window: Place, words: bool) -> list[dict[str, Any]]:
+    """Segments of what was said in one window.
 
     With ``words`` each lists its words, and ends with a sentence or at a pause of 0.6 s.
     """
-    begin = vocabulary.speech.tokens.timestamp_begin
-    pieces = [(0.0, seconds, (0, len(said.tokens)))] if begin is None else timed(said.tokens, begin, seconds)
-    times = _times(said, begin, seconds) if words and said.alignment is not None else None
+    begin, start, seconds = vocabulary.speech.tokens.timestamp_begin, window.start, window.seconds
+    pieces = [(*window.heard, (0, len(said.tokens)))] if begin is None else timed(said.tokens, begin, seconds)
+    times = _times(said, begin, window) if words and said.alignment is not None else None
     found = []
     for piece in pieces:
         if times is None:
@@ -53,8 +70,11 @@ def timed(tokens: Sequence[int], begin: int, seconds: float) -> list[Piece]:
     return pieces
 
 
-def _times(said: Said, begin: int | None, seconds: float) -> list[float]:
-    """Begin of each token, and the end. Only text tokens take part; a timestamp token gets the next one's time."""
+def _times(said: Said, begin: int | None, window: Place) -> list[float]:
+    """Begin of each token, and the end. Only text tokens take part; a timestamp token gets the next one's time.
+
+    The path begins where the window does, and often leaves the last word early: the sound says more about both.
+    """
     attention, count = said.alignment, len(said.tokens)
     assert attention is not None
     spoken = [at for at, token in enumerate(said.tokens) if begin is None or token < begin]
@@ -62,7 +82,9 @@ def _times(said: Said, begin: int | None, seconds: float) -> list[float]:
         return [0.0] * (count + 1)
     # The end was never predicted where the room was used up: the last row has to do.
     rows = [*spoken, min(count, attention.shape[1] - 1)]
-    moments = token_times(attention[:, rows], seconds)
+    moments = np.maximum(token_times(attention[:, rows], window.seconds), window.heard[0])
+    if 0 < window.heard[1] - moments[-1] < _LATE:
+        moments[-1] = window.heard[1]
     return [float(moments[bisect_left(rows, at)]) if at < count else float(moments[-1]) for at in range(count + 1)]
 
 

@@ -34,10 +34,14 @@ class Heard:
 
 @dataclass(frozen=True)
 class Window:
-    """16 kHz mono float32 samples that begin ``start`` seconds into the recording of the instance ``asked``."""
+    """16 kHz mono float32 samples that begin ``start`` seconds into the recording of the instance ``asked``.
+
+    ``heard``: from when to when there is sound in it, in seconds of the window.
+    """
 
     start: float
     samples: Floats
+    heard: tuple[float, float]
     asked: dict[str, Any]
 
     @property
@@ -76,7 +80,7 @@ class Transcriber:
         instance = {"prompt": "", "vocabulary": [], "word_timestamps": True, "language": "", "heard": Heard()}
         cross = self._graphs.encode([log_mel(hum, self.speech.n_mels, self.speech.frames)])
         quick = Decoder(self._graphs, self.vocabulary, Settings(temperatures=(0.0,), least=2))
-        quick.decode(cross, [self._task(Window(0.0, hum, instance), self._first_language())])
+        quick.decode(cross, [self._task(Window(0.0, hum, (0.0, 0.5), instance), self._first_language())])
 
     def parse(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Check one instance and fill in the defaults; no sound is read yet.
@@ -102,7 +106,7 @@ class Transcriber:
         heard: Heard = instance["heard"]
         with Recording(instance["audio"]) as recording:
             for stretch in cut(_count(recording.blocks(), heard), self.speech.window_s):
-                yield Window(stretch.start, stretch.samples, instance)
+                yield Window(stretch.start, stretch.samples, stretch.heard, instance)
             heard.damaged = recording.damaged
 
     def transcribe(self, windows: Sequence[Window]) -> list[list[dict[str, Any]]]:
@@ -118,7 +122,7 @@ class Transcriber:
                 found.append([])
                 continue
             words = window.asked["word_timestamps"]
-            found.append(segments_of(said, self.vocabulary, language, window.start, window.seconds, words))
+            found.append(segments_of(said, self.vocabulary, language, window, words))
         return found
 
     def assemble(self, instance: dict[str, Any], segments: list[dict[str, Any]]) -> dict[str, Any]:

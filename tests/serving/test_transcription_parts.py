@@ -1,6 +1,7 @@
 import json
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -21,6 +22,12 @@ from serving.transcription.words import median, token_times, warp
 def general(tmp_path_factory: pytest.TempPathFactory) -> Vocabulary:
     model = make_general_whisper(tmp_path_factory.mktemp("general"))
     return Vocabulary(model / "tokenizer.json", read_speech(model))
+
+
+class Place(NamedTuple):
+    start: float
+    seconds: float
+    heard: tuple[float, float]
 
 
 def allowed(vocabulary: Vocabulary, said: list[int], logits: np.ndarray | None = None) -> set[int]:
@@ -121,9 +128,11 @@ def test_words_get_the_times_that_attention_shows(general: Vocabulary) -> None:
         attention[:, row, int(place) : int(place) + 17] = 1.0
     assert token_times(attention, 4.0)[[0, 3, 6]].tolist() == pytest.approx([0, 1, 2], abs=0.15)
     said = Said(tokens, [math.log(0.5)] * len(tokens), attention, text=text)
-    found = segments_of(said, general, "en", 10.0, 4.0, words=True)
+    found = segments_of(said, general, "en", Place(10.0, 4.0, (0.1, 3.4)), words=True)
     assert [word["word"] for word in found[0]["words"]] == ["so", "ab", "it"]
-    assert [word["start"] for word in found[0]["words"]] == pytest.approx([10, 11, 12], abs=0.15)
+    assert [word["start"] for word in found[0]["words"]] == pytest.approx([10.1, 11, 12], abs=0.15)
+    assert found[0]["words"][0]["start"] == 10.1
+    assert found[0]["words"][-1]["end"] == 13.4
     assert found[0]["confidence"] == 0.5
 
 
@@ -135,7 +144,9 @@ def test_segments_end_with_sentences_and_timestamps_bound_them(general: Vocabula
     attention = np.full((2, len(tokens) + 1, 1500), 1e-4, np.float32)
     for row in range(len(tokens) + 1):
         attention[:, row, 5 * row : 5 * row + 8] = 1.0  # a token every tenth of a second
-    found = segments_of(Said(tokens, [-0.1] * len(tokens), attention), general, "en", 0.0, 30.0, words=True)
+    found = segments_of(
+        Said(tokens, [-0.1] * len(tokens), attention), general, "en", Place(0.0, 30.0, (0.0, 30.0)), words=True
+    )
     assert [segment["text"] for segment in found] == ["It is so.", "Is it so?", "Yes"]
     assert found[1]["end"] == 2.0
     assert (found[2]["start"], found[2]["end"]) == (3.0, 4.0)
