@@ -21,13 +21,13 @@ def collect(
     """Write sentences.parquet and summaries.parquet (components/summaries/tables.py); counts by source and split.
 
     In: our own transcripts with bullets (both files or none), ``source`` a directory in QMSum's format ("" for none).
-    The project's own texts come with it. Errors: `SluiceError` for a source that is none, an id that is there twice,
-    or no document at all.
+    The project's own texts come with it; of recordings of one text, the first by name counts. Errors: `SluiceError` for
+    a source that is none, an id that is there twice, or no document at all.
     """
     chosen = SummariesSettings.model_validate(settings)
     found = list(own.documents()) if chosen.own else []
     if sentences and references:
-        found += tables.read(sentences, references)
+        found += _once(tables.read(sentences, references))
     if source:
         found += _fewest(qmsum.documents(source, chosen.sentences), chosen.documents)
     if not found:
@@ -40,6 +40,12 @@ def collect(
     for document in found:
         counts[f"{document.source}_{document.split}"] += 1
     return counts
+
+
+def _once(documents: list[Document]) -> list[Document]:
+    """Documents without those whose bullets came before in their split: two voices that read one text are one."""
+    first = {(d.split, tuple(d.bullets)): d for d in sorted(documents, key=lambda d: d.id, reverse=True)}
+    return [d for d in documents if first[d.split, tuple(d.bullets)] is d]
 
 
 def _fewest(documents: list[Document], most: int) -> list[Document]:
