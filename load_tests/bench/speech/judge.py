@@ -20,7 +20,7 @@ def judge(rows: Sequence[Row], hour: Hour | None) -> list[Target]:
     if hour is not None:
         minutes = hour.cpu_s / hour.audio_s * 60
         found.append(
-            Target("an hour of sound, tiny shape, from file to transcript, CPU time", minutes, "min", 5, at_most=True)
+            Target("an hour of sound, tiny, file to transcript, CPU time", minutes, "min", 5, at_most=True)
         )
         found.append(Target("its peak memory", hour.memory_mb, "MB"))
     return found
