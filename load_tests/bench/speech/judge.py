@@ -19,8 +19,6 @@ def judge(rows: Sequence[Row], hour: Hour | None) -> list[Target]:
         found.append(Target(f"{shape}, {windows} at once: INT8 against fp32", here[OURS32] / here[OURS8], "x"))
     if hour is not None:
         minutes = hour.cpu_s / hour.audio_s * 60
-        found.append(
-            Target("an hour of sound, tiny, file to transcript, CPU time", minutes, "min", 5, at_most=True)
-        )
+        found.append(Target("an hour of sound, tiny, file to transcript, CPU time", minutes, "min", 5, at_most=True))
         found.append(Target("its peak memory", hour.memory_mb, "MB"))
     return found
