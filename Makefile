@@ -38,6 +38,7 @@ check: lint test compile
 bench: $(BIN)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
 	$(BIN)/python -m load_tests.bench
+	$(BIN)/python -m load_tests.bench.speech
 
 drill: $(BIN)/.installed
 	$(BIN)/python -m components.rollout.drill

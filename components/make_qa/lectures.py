@@ -62,9 +62,10 @@ def lecture_questions(
     """Write the questions about lectures to ``out`` (parquet; columns ``choose.COLUMNS``); return them.
 
     In: segment's passages and sentences, and the recordings' directory. Questions that samples.yaml knows become the
-    persona set (split "persona"); their gold is the segment that covers the second of the answer. Rule-made ones lie
-    in the split of their lecture; ``withheld`` is the sentence that was asked with. SluiceError: a table is missing or
-    lacks a column, or no question came out.
+    persona set where they are about a lecture of split test; the others (split "val") are what ranker and confidence
+    are fitted on, since nothing else is learned from them. Their gold is the segment that covers the second of the
+    answer. Rule-made ones lie in the split of their lecture; ``withheld`` is the sentence that was asked with.
+    SluiceError: a table is missing or lacks a column, or no question came out.
     """
     import pandas as pd
 
@@ -74,7 +75,7 @@ def lecture_questions(
     asked_at = segments["changed_at"].max()
     known = list(_known(segments, said, Path(recordings))) if settings.personas else []
     rows = _rules(segments, said, settings, {normal(k[0]) for k in known}, dropped)
-    rows += _merged(known, asked_at)
+    rows += _merged(known, asked_at, dict(zip(segments["path"], segments["split"], strict=True)))
     if not rows:
         raise SluiceError(f"{passages}: no sentence made a question; the lectures are too short")
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates("question_id", ignore_index=True)
@@ -164,7 +165,7 @@ def _at(spans: Sequence[dict[str, Any]], names: tuple[str, str], second: float) 
     return min(spans, key=lambda span: max(0.0, span[start] - second - 0.5) + max(0.0, second + 0.5 - span[end]))
 
 
-def _merged(known: list[tuple[str, str, str, str]], asked_at: Any) -> list[tuple[Any, ...]]:
+def _merged(known: list[tuple[str, str, str, str]], asked_at: Any, splits: dict[str, str]) -> list[tuple[Any, ...]]:
     """One row a question: two readings of one text both hold its answer."""
     groups: dict[str, list[tuple[str, str, str, str]]] = defaultdict(list)
     for entry in known:
@@ -174,5 +175,7 @@ def _merged(known: list[tuple[str, str, str, str]], asked_at: Any) -> list[tuple
         question, answer, _, path = group[0]
         gold = list(dict.fromkeys(entry[2] for entry in group))
         category = category_of(question)
-        rows.append(row(question, answer, gold, path, category, "persona", "persona", asked_at, persona=PERSONA))
+        tests = any(splits[entry[3]] == "test" for entry in group)
+        split, origin = ("persona", "persona") if tests else ("val", PERSONA)
+        rows.append(row(question, answer, gold, path, category, split, origin, asked_at, persona=PERSONA))
     return rows
