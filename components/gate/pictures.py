@@ -56,7 +56,7 @@ def levels(rows: Sequence[Level], top: float | None = None) -> Figure:
         for i, title in enumerate(who):
             chosen = [row for row in rows if (row["set"], row["who"]) == (name, title)]
             mean, low, high = (np.array([float(row[key]) for row in chosen]) for key in ("mean", "low", "high"))
-            shift = (i - (len(who) - 1) / 2) * 0.16
+            shift = (i - (len(who) - 1) / 2) * min(0.16, 0.8 / len(who))
             at = [places[name].index(str(row["metric"])) + shift for row in chosen]
             spread = np.stack([mean - low, high - mean]).clip(0)
             axes.errorbar(at, mean, yerr=spread, fmt="o", ms=5, capsize=0, color=COLOURS[i % len(COLOURS)], label=title)
