@@ -162,13 +162,19 @@ def transcribe(
 @app.command()
 def summarize(
     file: Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, mp4, mkv, webm.")],
+    abstract: Annotated[
+        bool, typer.Option("--abstract", help="Also in new words, by the generator that SLUICE_GENERATOR_URL names.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Also in new words, by this seq2seq model, such as facebook/bart-large-cnn.")
+    ] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print transcript, segments and bullets as JSON.")] = False,
 ) -> None:
     """Print a recording's bullet summary with times, by the models that were promoted."""
     from pipelines.speech import print_summary
     from pipelines.speech import summarize as summary
 
-    found = summary(file)
+    found = summary(file, abstract, model)
     typer.echo(json.dumps(found)) if as_json else print_summary(found)
 
 

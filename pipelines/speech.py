@@ -66,17 +66,26 @@ def transcribe(file: Path, form: str, language: str, prompt: str) -> str:
         return _upload(f"{url}/openai/v1/audio/transcriptions", file, fields).text
 
 
-def summarize(file: Path) -> dict[str, Any]:
-    """Transcript, segments and bullets of a recording, by the graph `lectures`: transcriber, then highlights.
+def summarize(file: Path, abstract: bool = False, model: str = "") -> dict[str, Any]:
+    """Transcript, segments and bullets of a recording, by the transcriber and then the highlighter.
+
+    ``abstract`` adds a summary in new words and how far the transcript bears it out (``abstract``, see
+    `components.summaries.abstract.written`): by the seq2seq ``model`` named, or else by the generator.
 
     Raises:
-        SluiceError: as `transcribe`.
+        SluiceError: as `transcribe`; or there is no generator, or no such model.
     """
     with reach("lectures-transcriber") as speech, reach("lectures-highlights") as notes:
         fields = {"model": "lectures-transcriber", "response_format": "verbose_json"}
         spoken = _upload(f"{speech}/openai/v1/audio/transcriptions", file, fields).json()
         body = {"instances": [{"text": spoken["text"], "segments": spoken["segments"]}]}
-        return dict(_checked(httpx.post(f"{notes}/v1/models/lectures-highlights:predict", json=body, timeout=600)))
+        answer = httpx.post(f"{notes}/v1/models/lectures-highlights:predict", json=body, timeout=600)
+        found = dict(_answer(answer).json()["predictions"][0])
+    if abstract or model:
+        from components.summaries.abstract import written
+
+        found["abstract"] = written([segment["text"] for segment in spoken["segments"]], model)
+    return found
 
 
 def _upload(url: str, file: Path, fields: dict[str, str]) -> httpx.Response:
@@ -84,10 +93,6 @@ def _upload(url: str, file: Path, fields: dict[str, str]) -> httpx.Response:
         raise SluiceError(f"{file}: no such file; name a recording (wav, mp3, m4a, ogg, flac, mp4, mkv, webm)")
     with file.open("rb") as stream:
         return _answer(httpx.post(url, data=fields, files={"file": (file.name, stream)}, timeout=3600))
-
-
-def _checked(answer: httpx.Response) -> Any:
-    return _answer(answer).json()["predictions"][0]
 
 
 def _answer(answer: httpx.Response) -> httpx.Response:
@@ -101,8 +106,11 @@ def _answer(answer: httpx.Response) -> httpx.Response:
 
 
 def print_summary(found: dict[str, Any]) -> None:
-    """Print the bullets with their times."""
+    """Print the summary in new words, where there is one, and the bullets with their times."""
     console = Console(highlight=False)
+    if told := found.get("abstract"):
+        doubt = "" if told["faithful"] else f"\n[red]not all of it is in the transcript: {told['invented']}[/]"
+        console.print(f"{escape(told['text'])}{doubt}\n")
     for bullet in found["bullets"]:
         when = f"[dim]{clock(bullet['start'])}[/] " if bullet.get("start") is not None else ""
         console.print(f"• {when}{escape(bullet['text'])}")

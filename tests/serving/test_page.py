@@ -76,7 +76,7 @@ def test_browsers_get_the_page_and_probes_get_liveness(house: House) -> None:
         assert client.get(path).status_code == 404
     for name in ("api", "ask", "dom", "lecture"):
         assert client.get(f"/page/{name}.js").status_code == 200
-    assert not any(f"{word}=\"http" in page.text for word in ("src", "href"))
+    assert not any(f'{word}="http' in page.text for word in ("src", "href"))
 
 
 def test_peers_are_reached_by_name_and_nothing_else_is(house: House) -> None:
