@@ -31,7 +31,7 @@ from serving.highlights.head import Head
 from serving.load import load
 
 HYPER = {"rank": 2, "batch": 4, "learning_rate": 1e-3, "precision": "fp32"}
-FAST = {"epochs": 1, "evaluations": 1, "max_tokens": 24, "pace": 10}
+FAST = {"epochs": 2, "evaluations": 2, "max_tokens": 24}
 
 
 @pytest.fixture(scope="module")
