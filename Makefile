@@ -20,7 +20,7 @@ demo: $(BIN)/.installed
 	$(BIN)/sluice demo
 
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -q --cov --cov-report=term
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --cov --cov-report=term
 
 e2e: $(BIN)/.installed
 	$(BIN)/python -m pytest -q -m e2e
