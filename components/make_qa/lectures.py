@@ -21,6 +21,7 @@ from components.make_qa.settings import QASettings
 from components.recordings.tables import lectures, read_stage
 from serving.errors import SluiceError
 from serving.files import atomic_file
+from serving.retrieval.passages import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -92,8 +93,7 @@ def _read(path: Path, needed: tuple[str, ...], maker: str) -> "pd.DataFrame":
     if not path.is_file():
         raise SluiceError(f"{path}: no such table; run {maker} first")
     frame = pd.read_parquet(path)
-    if missing := [name for name in needed if name not in frame.columns]:
-        raise SluiceError(f"{path}: no column {', '.join(map(repr, missing))}; expected what components/{maker} writes")
+    require_columns(frame, needed, str(path), maker)
     return frame
 
 
