@@ -47,6 +47,21 @@ def services() -> dict[str, str]:
     return {item["metadata"]["name"]: str(item.get("status", {}).get("url") or "") for item in found}
 
 
+def not_ready() -> dict[str, str]:
+    """InferenceServices whose condition Ready is not True, by name: what they say of it.
+
+    Raises:
+        SluiceError: no control plane answers.
+    """
+    found = {}
+    for item in _objects("inferenceservices"):
+        conditions = item.get("status", {}).get("conditions", [])
+        ready = next((c for c in conditions if c["type"] == "Ready"), {"status": "Unknown"})
+        if ready["status"] != "True":
+            found[item["metadata"]["name"]] = str(ready.get("message") or "starting")
+    return found
+
+
 def endpoint_url(name: str) -> str:
     """Address of an InferenceService or InferenceGraph, from its status.
 

@@ -13,13 +13,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from pipelines import run as runs
-from pipelines.client import gates_table, last_verdicts, services
+from pipelines.client import gates_table, last_verdicts, not_ready, services
 from pipelines.systems import SYSTEMS
 from serving.files import home
 from serving.laptop import process
 
+READY_S = 60.0  # what the control plane gives a new revision
 console = Console(highlight=False)
 
 
@@ -124,9 +126,21 @@ def wait_for_interrupt() -> None:
     """Serve until Ctrl-C or SIGTERM."""
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    for name, url in services().items():
-        console.print(f"{name}: {url}")
-    console.print("serving; Ctrl-C stops everything")
     with contextlib.suppress(KeyboardInterrupt):
+        late = _wait_until_ready(stop)
+        for name, url in services().items():
+            console.print(
+                f"{name}: {url}{f' (not ready: {escape(late[name])})' if name in late else ''}", soft_wrap=True
+            )
+        console.print("serving; Ctrl-C stops everything")
         while not stop.is_set():
             time.sleep(0.2)
+
+
+def _wait_until_ready(stop: threading.Event) -> dict[str, str]:
+    """Wait for every service, as long as a new revision has to get ready; returns those that are not, and why."""
+    until = time.monotonic() + READY_S
+    with console.status("starting"):
+        while (late := not_ready()) and time.monotonic() < until and not stop.wait(0.2):
+            pass
+    return late

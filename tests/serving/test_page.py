@@ -181,6 +181,8 @@ def test_a_sample_lecture_plays_beside_what_a_whisper_makes_of_it(
         browser.wait("document.querySelector('#take:not([hidden])')")
         browser.choose("#file", sample)
         browser.wait("document.querySelector('#script-vote .vote')", 60)
+        # Before its metadata is there a player already tells the time it was sent to, but no duration.
+        browser.wait("document.querySelector('audio, video').readyState >= 1")
         browser.press("#segments li:last-child .time")
         browser.wait("document.querySelector('audio, video').currentTime > 20")
         assert browser.run("document.querySelector('audio, video').duration") == pytest.approx(51, abs=5)
