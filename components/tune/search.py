@@ -1,13 +1,14 @@
 """A worker: takes trials from the shared study until enough are finished."""
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from components.task import part, task_of
 from components.train.settings import Hyperparameters
 from components.tune.settings import TuneSettings, hyperparameters_of, suggest, trial_settings, tune_settings
-from components.tune.study import OWNER, counts, join, owner, release_dead
+from components.tune.study import OWNER, Surplus, counts, has_heartbeat, join, owner, refuse_surplus, release_dead
 from serving.errors import SluiceError
 
 
@@ -20,6 +21,7 @@ class Bench:
 
         torch.set_num_threads(settings.threads)
         self.base, self.settings, self.task = base, settings, part("train", task_of(base))
+        self.taken_over = False
         self.data = self.task.read(base, corpus, examples, trial_settings(settings, Hyperparameters(), self.task))
 
     def objective(self, trial: Any) -> float:
@@ -29,13 +31,18 @@ class Bench:
         from components.train.loop import Trainer
 
         trial.set_user_attr(OWNER, owner())
+        refuse_surplus(trial.study, trial, self.settings.n_trials)
         hyper = hyperparameters_of(suggest(trial, self.settings.space))
         chosen = trial_settings(self.settings, hyper, self.task)
         trainer = Trainer(self.task.learner(self.base, self.data, hyper, chosen), hyper, chosen)
         metric = trainer.learner.metric
 
         def report(rung: int, scores: dict[str, float]) -> None:
-            trial.report(scores[metric], rung)
+            try:
+                trial.report(scores[metric], rung)
+            except optuna.exceptions.UpdateFinishedTrialError:
+                self.taken_over = True
+                raise
             print(f"trial {trial.number}, rung {rung}: {metric} {scores[metric]:.4f}", file=sys.stderr, flush=True)
             if trial.should_prune() and rung < self.settings.rungs:
                 raise optuna.TrialPruned
@@ -51,6 +58,7 @@ def search(
     """Run trials until the study has ``n_trials`` finished ones; returns the number finished by all workers so far.
 
     A worker that was killed leaves nothing that blocks: its trial is failed and queued again by whoever comes next.
+    Over a database a worker stays until the others' last trials are finished, and takes over those that die.
     Raises `SluiceError` when more than ``max_failures`` trials failed.
     """
     chosen = tune_settings(part("train", task_of(base)), settings)
@@ -61,7 +69,23 @@ def search(
         now = counts(shared)
         if now["failed"] > chosen.max_failures:
             raise SluiceError(f"study {study}: {now['failed']} trials failed; the log of a worker says why")
-        if now["finished"] + now["running"] >= chosen.n_trials:
+        if now["finished"] + now["running"] < chosen.n_trials:
+            bench = bench or Bench(corpus, examples, base, chosen)
+            run_one(shared, bench)
+        elif now["running"] and now["finished"] < chosen.n_trials and has_heartbeat(shared):
+            time.sleep(1)
+        else:
             return now["finished"]
-        bench = bench or Bench(corpus, examples, base, chosen)
-        shared.optimize(bench.objective, n_trials=1)
+
+
+def run_one(study: Any, bench: Bench) -> None:
+    """One trial. A trial that was taken from this worker while it was silent (suspended, cut off) is left alone."""
+    import optuna
+
+    try:
+        study.optimize(bench.objective, n_trials=1, catch=(Surplus,))
+    except ValueError:
+        if not bench.taken_over:
+            raise
+        bench.taken_over = False
+        print("another worker has taken this trial over: it ends here", file=sys.stderr, flush=True)

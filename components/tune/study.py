@@ -1,8 +1,10 @@
 """The shared study: created once, joined by every worker, wherever its storage is."""
 
+import contextlib
 import os
 import socket
 import warnings
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,25 +15,61 @@ from serving.errors import SluiceError
 from serving.files import digest, home
 
 OWNER = "owner"
+SURPLUS = "surplus"
 
 
 def storage() -> Any:
-    """The storage that ``SLUICE_STUDY`` names: a database URL (with heartbeat, so that the trial of a killed worker is
-    retried by the others), or a journal file; default: a journal below the home directory.
+    """The storage that ``SLUICE_STUDY`` names: a database URL, or a journal file; default: a journal below the home.
+
+    Over a database every running trial gives a sign of life every ``SLUICE_STUDY_HEARTBEAT_S`` seconds (10); one that
+    was silent six times as long is failed and queued again. Errors: `SluiceError` if the database does not answer.
     """
     import optuna
-    from optuna.storages import JournalStorage, RDBStorage, RetryHeartbeatStaleTrialCallback
+    from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     place = os.environ.get("SLUICE_STUDY") or str(home() / "study" / "journal.log")
-    if "://" in place:
+    if "://" not in place:
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(place))
+    beat = int(os.environ.get("SLUICE_STUDY_HEARTBEAT_S", "10"))
+    try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # experimental since 2021
-            retry = RetryHeartbeatStaleTrialCallback(max_retry=3)
-            return RDBStorage(place, heartbeat_interval=10, grace_period=60, heartbeat_stale_trial_callback=retry)
-    Path(place).parent.mkdir(parents=True, exist_ok=True)
-    return JournalStorage(JournalFileBackend(place))
+            return RDBStorage(
+                place,
+                engine_kwargs={"pool_pre_ping": True},
+                heartbeat_interval=beat,
+                grace_period=6 * beat,
+                heartbeat_stale_trial_callback=queue_again,
+            )
+    except (SQLAlchemyError, ImportError) as error:
+        raise SluiceError(
+            f"SLUICE_STUDY: {_without_password(place)} cannot be used ({str(error).splitlines()[0]}); "
+            "name a database that answers, as in postgresql+psycopg://user:password@host/database"
+        ) from error
+
+
+def _without_password(url: str) -> str:
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return "its value, no database URL,"
+
+
+def queue_again(study: Any, trial: Any) -> None:
+    """Queue the parameters of a trial whose worker died, at most three times; whoever asks next runs them."""
+    import optuna
+
+    trial.user_attrs.pop(OWNER, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        optuna.storages.RetryHeartbeatStaleTrialCallback(max_retry=3)(study, trial)
 
 
 def create(corpus: Path | str, examples: Path | str, base: Path | str, settings: dict[str, Any]) -> str:
@@ -75,9 +113,25 @@ def join(name: str, settings: TuneSettings, worker: int = 0) -> Any:
         raise SluiceError(f"study {name}: not in {os.environ.get('SLUICE_STUDY', 'the journal')}; create it") from error
 
 
+class Surplus(Exception):
+    """A trial that two workers started at once, one more than the study has room for."""
+
+
+def refuse_surplus(study: Any, trial: Any, n_trials: int) -> None:
+    """Raise `Surplus` in a trial before which ``n_trials`` others are finished, running or queued; retries may run.
+
+    Workers count and ask in two steps, so two may ask for the last place; numbers, which the storage gives out one by
+    one, decide between them.
+    """
+    taken = [t for t in study.get_trials(deepcopy=False) if t.number < trial.number and t.state.name != "FAIL"]
+    if len(taken) >= n_trials and "failed_trial" not in trial.system_attrs:
+        trial.set_user_attr(SURPLUS, True)
+        raise Surplus
+
+
 def counts(study: Any) -> dict[str, int]:
     """Number of trials finished (complete or pruned), running and failed."""
-    states = [trial.state.name for trial in study.get_trials(deepcopy=False)]
+    states = [t.state.name for t in study.get_trials(deepcopy=False) if SURPLUS not in t.user_attrs]
     finished = states.count("COMPLETE") + states.count("PRUNED")
     return {"finished": finished, "running": states.count("RUNNING"), "failed": states.count("FAIL")}
 
@@ -87,21 +141,41 @@ def owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def release_dead(study: Any) -> int:
-    """Fail the running trials of dead processes of this host and queue their parameters again; returns how many.
+def has_heartbeat(study: Any) -> bool:
+    """Whether the study's storage notices a dead worker wherever it ran."""
+    return getattr(study._storage, "heartbeat_interval", None) is not None
 
-    A journal file has no heartbeat; without this the trial of a killed worker would count as running for ever.
+
+def release_dead(study: Any) -> int:
+    """Fail the running trials of dead workers and queue their parameters again; returns how many.
+
+    Over a database silence is death; a trial that died before its first sign of life has no owner. A journal file has
+    no heartbeat: there the dead processes of this host are looked for, or their trials would be running for ever.
     """
     import optuna
 
-    released = 0
-    for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        host, _, pid = trial.user_attrs.get(OWNER, "").rpartition(":")
-        if host == socket.gethostname() and not _alive(int(pid)):
-            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-            study.enqueue_trial(trial.params)
-            released += 1
+    beats, released = has_heartbeat(study), 0
+    if beats:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.storages.fail_stale_trials(study)
+    for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+        if not (_never_began(trial, study._storage.grace_period) if beats else _died_here(trial)):
+            continue
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker was faster
+            if study._storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.FAIL):
+                queue_again(study, trial)
+                released += 1
     return released
+
+
+def _never_began(trial: Any, grace_s: int) -> bool:
+    return OWNER not in trial.user_attrs and datetime.now() - trial.datetime_start > timedelta(seconds=grace_s)
+
+
+def _died_here(trial: Any) -> bool:
+    host, _, pid = trial.user_attrs.get(OWNER, "").rpartition(":")
+    return host == socket.gethostname() and not _alive(int(pid))
 
 
 def _alive(pid: int) -> bool:
