@@ -178,7 +178,8 @@ class Routes:
         except orjson.JSONDecodeError as error:
             raise invalid(f"the body is not JSON: {error}") from None
         request_id, correction, start, end = _vote_of(vote)
-        await asyncio.to_thread(self._feedback.feedback, request_id, vote["vote"], correction, start, end)
+        row = await asyncio.to_thread(self._feedback.feedback, request_id, vote["vote"], correction, start, end)
+        self._metrics.voted(vote["vote"], row["revision"])
         current().notes.update(about=request_id, vote=vote["vote"])
         return {"recorded": True, "about": request_id, "vote": vote["vote"]} | self._signature()
 

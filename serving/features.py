@@ -48,8 +48,13 @@ class OnlineFeatures:
         self.failures = 0
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._loop, name="online-features", daemon=True)
-        if self._url and self._ids:
+        if self.live:
             self._thread.start()
+
+    @property
+    def live(self) -> bool:
+        """Whether a feature server is asked at all."""
+        return bool(self._url and self._ids)
 
     def columns(self) -> Columns:
         """One array a feature, [len(passage_ids)]: kind object (str), the others int64. Do not write to them."""

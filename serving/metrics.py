@@ -1,11 +1,33 @@
 """Prometheus figures of one revision, served at /metrics beside KServe's own histograms."""
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
-from prometheus_client.exposition import generate_latest
+from collections.abc import Iterator
+from typing import Any, Protocol
 
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.5, 5.0, 10.0)
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+# Every system's p95 objective (load_tests/slo) is a bound, so that the share of slow requests is counted exactly.
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 0.8, 1.0, 2.5, 5.0, 10.0)
+SHARES = tuple(tenth / 10 for tenth in range(1, 10))
+CHARACTERS = tuple(2**power for power in range(3, 19))
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 PACES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class Store(Protocol):
+    """What the figures of feedback are read from: `serving.feedback.FeedbackStore`."""
+
+    dropped: int
+    write_failures: int
+    push_failures: int
+
+
+class Refreshed(Protocol):
+    """What the age of features is read from: `serving.features.OnlineFeatures`."""
+
+    refreshed_at: float | None
 
 
 class ServerMetrics:
@@ -40,6 +62,15 @@ class ServerMetrics:
         self.in_flight, self._queue, self._sizes = (m.labels(revision) for m in (in_flight, queue, sizes))
         self._model, self.tokens, self.abstained = (m.labels(revision) for m in (model, tokens, abstained))
         self._generated = generated
+        self._votes = self._make(Counter, "sluice_votes", "Votes, by the revision that had answered", ["vote", *label])
+        confidence = self._make(
+            Histogram, "sluice_confidence", "Confidence of answers, or of their segments", label, buckets=SHARES
+        )
+        asked = self._make(
+            Histogram, "sluice_input_characters", "Characters of text in one input", label, buckets=CHARACTERS
+        )
+        limit = self._make(Gauge, "sluice_queue_limit", "Inputs that may wait; beyond, 429", label)
+        self._confidence, self._asked, self.queue_limit = (m.labels(revision) for m in (confidence, asked, limit))
         self._by_route: dict[str, Histogram] = {}
         self._by_code: dict[tuple[int, str], Counter] = {}
 
@@ -81,6 +112,51 @@ class ServerMetrics:
         """The generator's outcome: written, failed, or refused (its citations did not hold)."""
         self._generated.labels(outcome, self._revision).inc()
 
+    def voted(self, vote: str, revision: str) -> None:
+        """A user's ``vote`` (up, down) on an answer of ``revision``; a second one on the same answer counts again."""
+        self._votes.labels(vote, revision).inc()
+
+    def answer(self, asked: Any, result: dict[str, Any]) -> None:
+        """One input and its result, for drift: characters of text asked, confidence of the answer or its segments."""
+        if size := characters(asked):
+            self._asked.observe(size)
+        for part in (result, *result.get("segments", ())):
+            if (confidence := part.get("confidence")) is not None:
+                self._confidence.observe(confidence)
+
+    def watch(self, store: Store | None = None, features: Refreshed | None = None) -> None:
+        """Show, whenever the page is read, what ``store`` lost and when ``features`` were last refreshed."""
+        self.registry.register(_Watched(self._revision, store, features))
+
     def page(self) -> bytes:
         """The text exposition: ours, then the process's and KServe's."""
         return generate_latest(self.registry) + generate_latest(REGISTRY)
+
+
+class _Watched(Collector):
+    """Figures that others keep, read when the page is."""
+
+    def __init__(self, revision: str, store: Store | None, features: Refreshed | None) -> None:
+        self._revision, self._store, self._features = revision, store, features
+
+    def collect(self) -> Iterator[Metric]:
+        if self._store is not None:
+            rows = {"dropped": self._store.dropped, "unwritten": self._store.write_failures,
+                    "unpushed": self._store.push_failures}  # fmt: skip
+            text = "Trouble with feedback: rows dropped, batches not written at first, totals not pushed at first"
+            family = CounterMetricFamily("sluice_feedback_failures", text, labels=["what", "revision"])
+            for what, count in rows.items():
+                family.add_metric([what, self._revision], count)
+            yield family
+        if self._features is not None:
+            text = "When features were last read from the online store; 0: never, the bundle's snapshot serves"
+            gauge = GaugeMetricFamily("sluice_features_refreshed_timestamp_seconds", text, labels=["revision"])
+            gauge.add_metric([self._revision], self._features.refreshed_at or 0)
+            yield gauge
+
+
+def characters(value: Any) -> int:
+    """Characters of all text in ``value``, in lists and tuples too; what is no text counts nothing."""
+    if isinstance(value, str):
+        return len(value)
+    return sum(map(characters, value)) if isinstance(value, (list, tuple)) else 0

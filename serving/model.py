@@ -48,6 +48,10 @@ class ServedModel(kserve.Model):
         self._batcher = Batcher(works, self._options.max_batch, self._options.max_queue, self._metrics)
         if listens(predictor):
             self._hearing = Hearing(predictor, self._batcher, self._limits, self._metrics)
+        self._metrics.queue_limit.set(self._options.max_queue)
+        features = getattr(predictor, "features", None)
+        if getattr(features, "live", False):
+            self._metrics.watch(features=features)
         self.ready = True
 
     def load(self) -> bool:
@@ -178,7 +182,9 @@ class ServedModel(kserve.Model):
         if abstained:
             self._metrics.abstained.inc(abstained)
             call.notes["abstained"] = abstained
+        fields = () if self._hearing else tuple(self.inputs.get("properties", ()))
         for instance, result in zip(instances, results, strict=True):
+            self._metrics.answer([instance.get(field) for field in fields], result)
             self._remember(instance, result, call)
         return results
 

@@ -50,6 +50,7 @@ class Server:
         self._log = RequestLog()
         self._metrics = ServerMetrics(options.revision)
         self._feedback = FeedbackStore()
+        self._metrics.watch(store=self._feedback)
         self.model = ServedModel(options, self._metrics, self._feedback)
         self._peers = Peers.from_environment(options.peers, 6 * options.limits.deadline)
         self._routes = Routes(self.model, self._metrics, self._feedback, options.limits, self._peers)

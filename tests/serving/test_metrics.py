@@ -1,0 +1,64 @@
+"""Figures that drift, feedback and stale features are told from."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from prometheus_client.parser import text_string_to_metric_families
+
+from load_tests.slo import read_slo
+from serving.features import OnlineFeatures
+from serving.feedback import FeedbackStore
+from serving.metrics import SECONDS, ServerMetrics, characters
+
+SLO = Path(__file__).parents[2] / "load_tests" / "slo"
+
+
+def samples(metrics: ServerMetrics) -> dict[tuple[str, str], float]:
+    """By name and by the labels besides the revision."""
+    found = {}
+    for family in text_string_to_metric_families(metrics.page().decode()):
+        for sample in family.samples:
+            labels = {name: value for name, value in sample.labels.items() if name != "revision"}
+            found[sample.name, json.dumps(labels)] = sample.value
+    return found
+
+
+def test_an_answer_counts_its_text_and_every_confidence_it_gives() -> None:
+    metrics = ServerMetrics("r1")
+    metrics.answer(["where is the gate?", 5, ""], {"confidence": 0.95, "sources": []})
+    metrics.answer([None, [("one", 0.0, 1.0), ("two", None, None)]], {"bullets": []})
+    metrics.answer([], {"segments": [{"confidence": 0.15}, {"confidence": 0.55}]})
+    found = samples(metrics)
+    assert found["sluice_confidence_count", "{}"] == 3
+    assert found["sluice_confidence_bucket", '{"le": "0.2"}'] == 1
+    assert found["sluice_confidence_bucket", '{"le": "0.9"}'] == 2
+    assert found["sluice_input_characters_count", "{}"] == 2
+    assert found["sluice_input_characters_sum", "{}"] == len("where is the gate?") + len("onetwo")
+
+
+def test_sound_is_no_text() -> None:
+    assert characters([b"RIFF", np.zeros(9), 3.5, None, {"given": "back"}]) == 0
+
+
+def test_the_page_shows_what_feedback_lost_and_when_features_were_read(tmp_path: Path) -> None:
+    metrics, store = ServerMetrics("r1"), FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}")
+    snapshot = pd.DataFrame({"passage_id": ["a"], "kind": ["class"]})
+    features, alone = OnlineFeatures(["a"], snapshot, "http://127.0.0.1:1"), OnlineFeatures(["a"], snapshot)
+    features.close()
+    store.close()
+    assert features.live and not alone.live
+    metrics.watch(store=store)
+    metrics.watch(features=features)
+    assert samples(metrics)["sluice_features_refreshed_timestamp_seconds", "{}"] == 0
+    store.dropped, features.refreshed_at = 3, 1_700_000_000.5
+    found = samples(metrics)
+    assert found["sluice_feedback_failures_total", '{"what": "dropped"}'] == 3
+    assert found["sluice_features_refreshed_timestamp_seconds", "{}"] == 1_700_000_000.5
+
+
+def test_every_systems_latency_objective_is_a_bound_of_the_histogram() -> None:
+    systems = [path.stem for path in SLO.glob("*.yaml") if not path.stem.startswith("drill")]
+    assert systems
+    assert {read_slo(system).slo.p95_ms / 1000 for system in systems} <= set(SECONDS)
