@@ -6,6 +6,7 @@ from components.champion.component import champion
 from components.champion.find import find_champion
 from components.register import registry
 from components.register.component import register
+from components.report.sources import registry_figures
 from serving.bundle import Bundle, EncoderSpec, Lineage, Variant
 from serving.errors import SluiceError
 from serving.verdict import Verdict, write_verdicts
@@ -149,3 +150,25 @@ def test_the_steps_point_their_outputs_at_the_bundles_own_place(home, tmp_path):
     assert champion.python_func("steps", Model(uri=str(bundle)), fallback, found) == "base"
     assert found.uri == "/base"
     assert json.loads((home / "bundles" / "steps" / stored.metadata["digest"] / "bundle.json").read_text())
+
+
+def test_prometheus_is_shown_aliases_verdicts_and_figures_of_what_counts(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "new"))
+    assert not any(family.samples for family in registry_figures())
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setenv("SLUICE_HOME", str(home))
+    for content in ("old", "middle", "new"):
+        entry = registry.register("watched", make_bundle(tmp_path / content, content), PASSED)
+        registry.promote("watched", entry.version)
+    registry.record("watched", "3", [Verdict("canary", False, "slower", {})])
+    rows = [(s.name.removeprefix("sluice_registry_"), *s.labels.values(), s.value)
+            for family in registry_figures() for s in family.samples if s.labels["system"] == "watched"]  # fmt: skip
+    assert {row for row in rows if row[0] in ("versions", "alias_version")} == {
+        ("versions", "watched", "rolled back", 1), ("versions", "watched", "replaced", 2),
+        ("alias_version", "watched", "champion", 3), ("alias_version", "watched", "previous", 2),
+    }  # fmt: skip
+    gates = {row[2:] for row in rows if row[0] == "gate_passed"}
+    assert {("3", "data", True), ("3", "canary", False), ("2", "data", True)} < gates
+    assert "1" not in {version for version, *_ in gates}  # neither the newest nor named by an alias
+    assert ("figure", "watched", "3", "data/rows", 100) in rows
+    assert {row[2] for row in rows if row[0] == "created_timestamp_seconds" and row[3] > 1.7e9} == {"2", "3"}
