@@ -11,6 +11,7 @@ from aiohttp import web
 from serving.errors import SluiceError
 from serving.laptop import discovery
 from serving.laptop.graph.validate import validate_inference_graph
+from serving.laptop.modes import unchanged_mode
 from serving.laptop.patch import json_patch, merge_patch
 from serving.laptop.store import Key, Object, Refused, Store
 from serving.laptop.validate import validate_inference_service, validate_serving_runtime
@@ -147,7 +148,7 @@ class _Api:
             raise Refused(
                 400, "BadRequest", f"the object is named {obj['metadata'].get('name')!r}, the URL {key.name!r}"
             )
-        _admit(key, obj)
+        _admit(key, obj, self._store.get(key))
         if request.query.get("dryRun"):
             return _answer(request, obj)
         self._store.update(key, obj)
@@ -164,8 +165,8 @@ class _Api:
         )
 
 
-def _admit(key: Key, obj: Object) -> None:
-    """Give the object its kind, or check it; run the CRD's and the webhook's rules."""
+def _admit(key: Key, obj: Object, old: Object | None = None) -> None:
+    """Give the object its kind, or check it; run the CRD's and the webhook's rules, also against the ``old`` one."""
     resource = discovery.RESOURCES[key.plural]
     for field, right in (("kind", resource.kind), ("apiVersion", _group_version(key.plural))):
         if obj.setdefault(field, right) != right:
@@ -179,6 +180,8 @@ def _admit(key: Key, obj: Object) -> None:
         raise Refused(422, "Invalid", "metadata.name: required")
     try:
         _VALIDATE[key.plural](obj)
+        if old is not None and key.plural == "inferenceservices":
+            unchanged_mode(old, obj)
     except SluiceError as error:
         raise Refused(422, "Invalid", f'{resource.kind}.serving.kserve.io "{key.name}" is invalid: {error}') from None
 

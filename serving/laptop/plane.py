@@ -15,10 +15,13 @@ from yarl import URL
 from serving.errors import SluiceError
 from serving.laptop import process
 from serving.laptop.api import application
+from serving.laptop.controller import Controller
 from serving.laptop.graph.controller import Graph
+from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode
 from serving.laptop.predictor import Patience, Ports
-from serving.laptop.router import refusal
+from serving.laptop.router import deliver, refusal
 from serving.laptop.service import Service
+from serving.laptop.standard.controller import StandardService
 from serving.laptop.store import Key, Store
 
 log = logging.getLogger("sluice.laptop")
@@ -47,7 +50,7 @@ class Plane:
                 f"{options.home / 'state.json'} cannot be read ({error}); move it away to start afresh"
             ) from None
         self._ports = Ports()
-        self._services: dict[Key, Service | Graph] = {}
+        self._services: dict[Key, Controller | Graph] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
 
@@ -64,17 +67,25 @@ class Plane:
             await service.open(self._options.host, self._options.port_base)
         self._services[key].reconcile()
 
-    def _made(self, key: Key) -> Service | Graph:
+    def _made(self, key: Key) -> Controller | Graph:
         if key.plural == "inferencegraphs":
             return Graph(key, self.store)
-        return Service(key, self.store, self._options.home / "logs", self._ports, self._options.patience)
+        made = {KNATIVE: Service, STANDARD: StandardService}[deployment_mode(self.store.get(key))]
+        return made(key, self.store, self._options.home / "logs", self._ports, self._options.patience)
 
     async def peer(self, request: web.Request) -> web.StreamResponse:
-        """``/peers/<name>/<path>``: what a cluster's DNS does for a service that asks another, or a graph, by name."""
+        """``/peers/<name>/<path>``: what a cluster's DNS does for a service that asks another, or a graph, by name.
+
+        The Service of one predictor in Standard mode has such a name too.
+        """
         name, path = request.match_info["name"], request.raw_path.split("/", 3)[3]
+        inner = request.clone(rel_url=URL(f"/{path}", encoded=True))
         for key, service in self._services.items():
             if key.name == name:
-                return await service.front.handle(request.clone(rel_url=URL(f"/{path}", encoded=True)))
+                return await service.front.handle(inner)
+            upstream = service.workload(name) if isinstance(service, Controller) else None
+            if upstream is not None:
+                return await deliver(upstream, key.name, inner)
         return refusal(503, f"there is no InferenceService or InferenceGraph {name!r} here (yet)", "")
 
     def removed(self, key: Key) -> None:

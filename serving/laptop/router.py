@@ -152,14 +152,19 @@ class Router(Listener):
             return refusal(
                 503, f"{self._service}: no revision is ready yet; see the conditions of the InferenceService", ""
             )
-        upstream = self._upstreams[name]
-        upstream.enter()
-        try:
-            if not upstream.ready or upstream.address is None:
-                return refusal(503, f"revision {name} of {self._service} is not ready; it is being restarted", name)
-            return await _forward(upstream, request)
-        finally:
-            upstream.leave()
+        return await deliver(self._upstreams[name], self._service, request)
+
+
+async def deliver(upstream: Upstream, service: str, request: web.BaseRequest) -> web.StreamResponse:
+    """Pass one request on to one revision of ``service``; 503 while that is not ready."""
+    upstream.enter()
+    try:
+        if not upstream.ready or upstream.address is None:
+            name = upstream.revision
+            return refusal(503, f"revision {name} of {service} is not ready; it is being restarted", name)
+        return await _forward(upstream, request)
+    finally:
+        upstream.leave()
 
 
 async def _forward(upstream: Upstream, request: web.BaseRequest) -> web.StreamResponse:

@@ -1,67 +1,24 @@
-"""One InferenceService, made true: its revisions run, its router splits, its status tells."""
+"""One InferenceService in Knative mode, made true: its revisions run, its router splits, its status tells."""
 
-import asyncio
 import logging
-from pathlib import Path
 from typing import Any
 
-from serving.laptop.ports import open_port
-from serving.laptop.predictor import Patience, Ports, Predictor
-from serving.laptop.router import Router
+from serving.laptop.controller import Controller
 from serving.laptop.rules import Revisions, Target, settle
 from serving.laptop.status import View, status
-from serving.laptop.store import Key, Object, Store
+from serving.laptop.store import Object
 from serving.laptop.template import RuntimeMissing, digest, revision_template
 
 log = logging.getLogger("sluice.laptop")
 
 
-class Service:
-    """Reconciles one InferenceService; `reconcile` may be called at any time and as often as wanted."""
+class Service(Controller):
+    """An InferenceService in Knative mode: numbered revisions behind one router."""
 
-    def __init__(self, key: Key, store: Store, logs: Path, ports: Ports, patience: Patience):
-        self.key = key
-        self._store, self._logs, self._ports, self._patience = store, logs, ports, patience
-        self.front = Router(key.name)
-        self._predictors: dict[str, Predictor] = {}
-        self._stopping: set[asyncio.Task[None]] = set()
-        self._applied: tuple[Target, ...] = ()
-        self._closed = "the port is not open yet"
-        self._due = False
-        self._gone = False
+    _applied: tuple[Target, ...] = ()
 
-    @property
-    def _record(self) -> dict[str, Any]:
-        """What outlives a restart: the port, the number of revisions so far, and those that may be needed again."""
-        services = self._store.extra.setdefault("services", {})
-        fresh: dict[str, Any] = {"port": 0, "count": 0, "revisions": {}, "names": {}}
-        return services.setdefault(f"{self.key.namespace}/{self.key.name}", fresh)
-
-    @property
-    def url(self) -> str:
-        """Where requests go in."""
-        return f"http://127.0.0.1:{self._record['port']}"
-
-    async def open(self, host: str, port_base: int) -> None:
-        """Open the port this service had before; a new one takes the first free port from ``port_base``."""
-        self._closed = await open_port(self.front, self._store, self._record, host, port_base)
-
-    def changed(self) -> None:
-        """Something about a predictor changed: sync soon, once for many changes."""
-        if not self._due and not self._gone:
-            self._due = True
-            asyncio.get_running_loop().call_soon(self.reconcile)
-
-    def reconcile(self) -> None:
-        """`sync`, and again later where the status could not be saved."""
-        self._due = False
-        if self._gone:
-            return
-        try:
-            self.sync()
-        except OSError as error:  # a full disk must not stop the traffic; the state is saved once there is room
-            log.error("%s: state not saved: %s", self.key.name, error)
-            asyncio.get_running_loop().call_later(2, self.changed)
+    def _fresh(self) -> dict[str, Any]:
+        return {"count": 0, "revisions": {}, "names": {}}
 
     def sync(self) -> None:
         """Bring processes, traffic and status in line with the object. OSError when the status cannot be saved."""
@@ -87,11 +44,7 @@ class Service:
             self._closed, runtime,
         )  # fmt: skip
         old = obj.get("status", {})
-        made = status(view, old)
-        if made == old:
-            self._store.save()
-        else:
-            self._store.set_status(self.key, made)
+        self._set_status(old, status(view, old))
 
     def _create_revision(self, template: Object) -> None:
         """A template that differs from the newest revision's makes the next revision, numbered as Knative does."""
@@ -124,11 +77,7 @@ class Service:
     def _start(self, revisions: Revisions, wanted: tuple[Target, ...]) -> None:
         for name in self._needed(revisions, wanted) - self._predictors.keys():
             revision = self._record["revisions"][name]
-            log.info("%s: starting %s", self.key.name, name)
-            self._predictors[name] = Predictor(
-                name, revision["template"], self._logs / f"{name}.log", self._ports, self._patience, self.changed,
-                revision["ready"],
-            )  # fmt: skip
+            self._predictors[name] = self._run(name, name, revision["template"], revision["ready"])
 
     def _route(self, wanted: tuple[Target, ...]) -> tuple[str, ...]:
         """Switch the router to what is wanted; wait with it while a revision that is new to the traffic is not ready.
@@ -157,21 +106,3 @@ class Service:
             self._stop(self._predictors.pop(name))
         remembered = self._needed(revisions, wanted) | set(vars(revisions).values())
         self._record["revisions"] = {n: r for n, r in self._record["revisions"].items() if n in remembered}
-
-    def _stop(self, predictor: Predictor) -> None:
-        task = asyncio.get_running_loop().create_task(predictor.stop())
-        self._stopping.add(task)
-        task.add_done_callback(self._stopping.discard)
-
-    async def close(self, forget: bool = False) -> None:
-        """Stop taking requests, end the processes; ``forget`` drops the port and the revisions as well."""
-        self._gone = True
-        await self.front.close()
-        for predictor in self._predictors.values():
-            self._stop(predictor)
-        self._predictors.clear()
-        if forget:
-            self._store.extra.get("services", {}).pop(f"{self.key.namespace}/{self.key.name}", None)
-            self._store.save()
-        if self._stopping:
-            await asyncio.gather(*self._stopping, return_exceptions=True)

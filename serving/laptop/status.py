@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serving.laptop.conditions import Condition, entry, model_status, worst
 from serving.laptop.predictor import Predictor
 from serving.laptop.rules import Revisions, Target
-from serving.laptop.store import now
 from serving.laptop.template import RuntimeMissing
 
 
@@ -28,53 +28,33 @@ class View:
     runtime: str = ""
 
 
-@dataclass(frozen=True)
-class Condition:
-    """True, False or Unknown, and why."""
-
-    status: str
-    reason: str = ""
-    message: str = ""
-
-
 def status(view: View, old: Mapping[str, Any]) -> dict[str, Any]:
     """The whole status; ``old`` gives times of transition and the last failure, which outlive their cause."""
     configuration, route, ingress = _configuration(view), _route(view), _ingress(view)
-    predictor = _worst(configuration, route)
+    predictor = worst(configuration, route)
     conditions = {
         "IngressReady": ingress,
         "LatestDeploymentReady": configuration,
         "PredictorConfigurationReady": configuration,
         "PredictorReady": predictor,
         "PredictorRouteReady": route,
-        "Ready": _worst(predictor, ingress),
+        "Ready": worst(predictor, ingress),
         "RoutesReady": route,
     }
     known = {c["type"]: c for c in old.get("conditions", [])}
+    latest = view.predictors.get(view.revisions.created)
+    copies = sum(p.state == "ready" for p in view.predictors.values())
     made: dict[str, Any] = {
         "observedGeneration": view.generation,
         "deploymentMode": "Knative",
-        "conditions": [_condition(kind, c, known.get(kind)) for kind, c in conditions.items()],
+        "conditions": [entry(kind, c, known.get(kind)) for kind, c in conditions.items()],
         "components": {"predictor": _component(view)},
-        "modelStatus": _model_status(view, old.get("modelStatus", {})),
+        "modelStatus": model_status(latest, view.problem, copies, old.get("modelStatus", {})),
     }
     if view.runtime:
         made["servingRuntimeName"] = view.runtime
     if view.revisions.ready and not view.closed:
         made |= {"url": view.url, "address": {"url": view.url}}
-    return made
-
-
-def _condition(kind: str, condition: Condition, old: Mapping[str, Any] | None) -> dict[str, str]:
-    made = {"type": kind, "status": condition.status}
-    if condition.reason:
-        made["reason"] = condition.reason
-    if condition.message:
-        made["message"] = condition.message
-    if kind not in ("Ready", "PredictorReady", "IngressReady"):
-        made["severity"] = "Info"
-    same = old is not None and {k: v for k, v in old.items() if k != "lastTransitionTime"} == made
-    made["lastTransitionTime"] = old["lastTransitionTime"] if same and old else now()
     return made
 
 
@@ -116,10 +96,6 @@ def _ingress(view: View) -> Condition:
     return Condition("True")
 
 
-def _worst(*conditions: Condition) -> Condition:
-    return min(conditions, key=lambda c: ("False", "Unknown", "True").index(c.status))
-
-
 def _component(view: View) -> dict[str, Any]:
     names = {
         "latestCreatedRevision": view.revisions.created,
@@ -149,30 +125,3 @@ def _traffic(target: Target, predictor: Predictor | None) -> dict[str, Any]:
         if predictor is not None and predictor.address:
             made["url"] = predictor.address
     return made
-
-
-def _model_status(view: View, old: Mapping[str, Any]) -> dict[str, Any]:
-    latest = view.predictors.get(view.revisions.created)
-    up = [p for p in view.predictors.values() if p.state == "ready"]
-    failed = latest is not None and bool(latest.failure)
-    ready = latest is not None and latest.state == "ready"
-    transition = "BlockedByFailedLoad" if failed else "UpToDate" if ready else "InProgress"
-    target = "FailedToLoad" if failed else "Loaded" if ready else "Loading"
-    failure = old.get("lastFailureInfo")
-    if view.problem is not None:
-        transition, target = "InvalidSpec", "FailedToLoad"
-        failure = {"reason": view.problem.reason, "message": str(view.problem)}
-    elif latest is not None and latest.failure:
-        failure = {
-            "reason": "ModelLoadFailed",
-            "message": latest.failure,
-            "modelRevisionName": latest.revision,
-            "exitCode": latest.exit_code,
-            "time": latest.failed_at,
-        }
-    made = {
-        "transitionStatus": transition,
-        "states": {"activeModelState": "Loaded" if up else "Pending", "targetModelState": target},
-        "copies": {"failedCopies": int(failed), "totalCopies": len(up)},
-    }
-    return {**made, "lastFailureInfo": failure} if failure else made

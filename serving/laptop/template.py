@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlparse
 
 from serving.errors import SluiceError
+from serving.laptop.modes import STANDARD
 
 _MODELS = "/mnt/models"  # where KServe's storage initializer puts what storageUri names
 _DEADLINE = "serving.knative.dev/progress-deadline"
@@ -22,6 +23,10 @@ _NOT_TEMPLATE = {
     "autoscaling.knative.dev/max-scale",
     "internal.serving.kserve.io/storage-initializer-sourceuri",
     "kubectl.kubernetes.io/last-applied-configuration",
+}
+_NOT_POD = {
+    *("name", "canaryTrafficPercent", "minReplicas", "maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType"),
+    *("autoScaling", "deploymentStrategy", "annotations"),
 }
 
 
@@ -78,6 +83,17 @@ def revision_template(service: dict[str, Any], runtimes: list[dict[str, Any]]) -
         "storageUri": model.get("storageUri", ""),
         "predictor": {k: v for k, v in predictor.items() if k not in ("canaryTrafficPercent", "model")},
     }
+
+
+def pod_template(service: dict[str, Any], predictor: dict[str, Any], runtimes: list[dict[str, Any]]) -> dict[str, Any]:
+    """In Standard mode: all that the pods of one predictor are made of; a different one is a rolling update.
+
+    Numbers of replicas are no part of it; annotations are, those of the object and the predictor's own over them.
+    """
+    counted = {k: v for k, v in predictor.items() if k not in _NOT_POD}
+    made = revision_template({**service, "spec": {"predictor": counted}}, runtimes)
+    own = {k: v for k, v in (predictor.get("annotations") or {}).items() if k not in _NOT_TEMPLATE}
+    return {**made, "mode": STANDARD, "annotations": {**made["annotations"], **own}}
 
 
 def digest(template: dict[str, Any]) -> str:
@@ -197,9 +213,11 @@ def _environment(
         if "valueFrom" in variable:
             raise SluiceError(f"env {variable['name']}: valueFrom needs a cluster; give a plain value on a laptop")
         env[variable["name"]] = local(variable.get("value", ""))
-    configuration = f"{template['service']}-predictor"
     if "SLUICE_PEERS" in os.environ:  # the names in the manifest resolve in a cluster alone
         env["SLUICE_PEERS"] = os.environ["SLUICE_PEERS"]
+    if template.get("mode") == STANDARD:
+        return env  # what Knative tells a container, nobody tells it there
+    configuration = f"{template['service']}-predictor"
     return {**env, "K_REVISION": revision, "K_CONFIGURATION": configuration, "K_SERVICE": configuration}
 
 

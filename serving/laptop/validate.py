@@ -4,6 +4,8 @@ import re
 from typing import Any
 
 from serving.errors import SluiceError
+from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode
+from serving.laptop.standard.rules import SCALING, overlay, workload_name
 from serving.laptop.template import progress_deadline
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
@@ -40,8 +42,9 @@ _PREDICTOR = _ELSEWHERE | _names(
 def validate_inference_service(obj: dict[str, Any]) -> None:
     """Raise SluiceError unless ``obj`` is an InferenceService that KServe would admit and this laptop can run.
 
-    Two rules are stricter than KServe's: an unknown field is refused (a cluster prunes it silently), and so is a
-    canaryTrafficPercent outside 0..100 (a cluster's CRD and webhook let it through).
+    Three rules are stricter than KServe's: an unknown field is refused (a cluster prunes it silently), and so are a
+    canaryTrafficPercent outside 0..100 (a cluster's CRD and webhook let it through) and one in Standard mode (a
+    cluster ignores it).
     """
     name = str(obj["metadata"].get("name", ""))
     if not _NAME.match(name):
@@ -51,50 +54,82 @@ def validate_inference_service(obj: dict[str, Any]) -> None:
         )
     spec = _object(obj.get("spec"), "spec")
     _known(spec, _SPEC, "spec")
-    for part in ("transformer", "explainer", "canary"):
+    for part in ("transformer", "explainer"):
         if spec.get(part):
-            raise SluiceError(f"spec.{part}: the laptop runs spec.predictor only; apply this to a cluster")
-    mode = (obj["metadata"].get("annotations") or {}).get("serving.kserve.io/deploymentMode", "Knative")
-    if mode not in ("Knative", "Serverless"):
-        raise SluiceError(f"deploymentMode {mode!r}: the laptop follows KServe's Knative mode; drop the annotation")
+            raise SluiceError(f"spec.{part}: the laptop runs predictors only; apply this to a cluster")
     progress_deadline(obj["metadata"].get("annotations") or {})
     predictor = _object(spec.get("predictor"), "spec.predictor")
-    _known(predictor, _PREDICTOR, "spec.predictor")
+    _predictor(predictor, "spec.predictor")
+    _model(predictor, "spec.predictor")
+    {KNATIVE: _knative, STANDARD: _standard}[deployment_mode(obj)](spec, name)
+
+
+def _predictor(predictor: dict[str, Any], place: str) -> None:
+    _known(predictor, _PREDICTOR, place)
     if other := sorted(_ELSEWHERE & predictor.keys()):
-        raise SluiceError(f"spec.predictor.{other[0]}: the laptop runs spec.predictor.model with a ServingRuntime only")
-    _numbers(predictor)
-    _model(predictor)
-
-
-def _numbers(predictor: dict[str, Any]) -> None:
-    percent = _integer(predictor, "canaryTrafficPercent")
-    if percent is not None and not 0 <= percent <= 100:
-        raise SluiceError(f"spec.predictor.canaryTrafficPercent: {percent} is not within 0..100")
-    low, high = _integer(predictor, "minReplicas"), _integer(predictor, "maxReplicas")
+        raise SluiceError(f"{place}.{other[0]}: the laptop runs {place}.model with a ServingRuntime only")
+    low, high = _integer(predictor, "minReplicas", place), _integer(predictor, "maxReplicas", place)
     for field in ("minReplicas", "maxReplicas", "containerConcurrency", "timeout"):
-        if (_integer(predictor, field) or 0) < 0:
-            raise SluiceError(f"spec.predictor.{field}: cannot be less than 0")
+        if (_integer(predictor, field, place) or 0) < 0:
+            raise SluiceError(f"{place}.{field}: cannot be less than 0")
     if high and (low or 0) > high:
-        raise SluiceError(f"spec.predictor: maxReplicas {high} cannot be less than minReplicas {low}")
-    if "deploymentStrategy" in predictor:
+        raise SluiceError(f"{place}: maxReplicas {high} cannot be less than minReplicas {low}")
+    if predictor.get("name") and not _NAME.match(str(predictor["name"])):
+        raise SluiceError(f"{place}.name: {predictor['name']!r} must consist of lower case letters, digits and '-'")
+
+
+def _knative(spec: dict[str, Any], name: str) -> None:
+    if spec.get("canary"):
+        raise SluiceError("spec.canary: only Standard mode has it; in Knative mode set canaryTrafficPercent")
+    _percent(spec["predictor"], "canaryTrafficPercent", "spec.predictor")
+    if "deploymentStrategy" in spec["predictor"]:
         raise SluiceError("spec.predictor.deploymentStrategy: only Standard mode has it; this is Knative mode")
 
 
-def _model(predictor: dict[str, Any]) -> None:
-    model = _object(predictor.get("model"), "spec.predictor.model")
-    _known(model, _MODEL, "spec.predictor.model")
+def _standard(spec: dict[str, Any], name: str) -> None:
+    if "canaryTrafficPercent" in spec["predictor"]:
+        raise SluiceError("spec.predictor.canaryTrafficPercent: Standard mode ignores it; use spec.canary")
+    canaries = spec.get("canary") or []
+    if not isinstance(canaries, list):
+        raise SluiceError("spec.canary: must be a list")
+    names, total = [str(spec["predictor"].get("name", ""))], 0
+    for index, canary in enumerate(canaries):
+        place = f"spec.canary[{index}]"
+        _known(_object(canary, place), {"predictor", "trafficPercent"}, place)
+        if _percent(canary, "trafficPercent", place) is None:
+            raise SluiceError(f"{place}.trafficPercent: required, 0 to 100")
+        total += canary["trafficPercent"]
+        own = _object(canary.get("predictor"), f"{place}.predictor")
+        _predictor(own, f"{place}.predictor")
+        if not own.get("name"):
+            raise SluiceError(f"{place}.predictor.name: required")
+        if own["name"] in names:
+            raise SluiceError(f"{place}.predictor.name: {own['name']!r} is taken; each predictor needs one of its own")
+        if scaled := sorted({*SCALING, "canaryTrafficPercent"} & own.keys()):
+            raise SluiceError(f"{place}.predictor.{scaled[0]}: not allowed on a canary, which has fixed replicas")
+        _model(overlay(spec["predictor"], own), f"{place}.predictor")
+        names.append(own["name"])
+    if total > 100:
+        raise SluiceError(f"spec.canary: the trafficPercent of all canaries add up to {total}, more than 100")
+    if long := [made for n in names if len(made := workload_name(name, n)) > 63]:
+        raise SluiceError(f"spec: the Deployment would be named {long[0]}, longer than 63 characters")
+
+
+def _model(predictor: dict[str, Any], place: str) -> None:
+    model = _object(predictor.get("model"), f"{place}.model")
+    _known(model, _MODEL, f"{place}.model")
     if model.get("name"):
-        raise SluiceError("spec.predictor.model.name: the field 'name' is not allowed in a standard predictor")
-    form = _object(model.get("modelFormat"), "spec.predictor.model.modelFormat")
+        raise SluiceError(f"{place}.model.name: the field 'name' is not allowed in a standard predictor")
+    form = _object(model.get("modelFormat"), f"{place}.model.modelFormat")
     if not isinstance(form.get("name"), str):
-        raise SluiceError("spec.predictor.model.modelFormat.name: required, a string")
+        raise SluiceError(f"{place}.model.modelFormat.name: required, a string")
     for field in ("runtime", "storageUri", "protocolVersion", "image", "workingDir"):
         if field in model and not isinstance(model[field], str):
-            raise SluiceError(f"spec.predictor.model.{field}: must be a string, not {type(model[field]).__name__}")
+            raise SluiceError(f"{place}.model.{field}: must be a string, not {type(model[field]).__name__}")
     uri = model.get("storageUri", "")
     if uri and not uri.startswith(_STORAGE) and "://" in uri:
-        raise SluiceError(f"spec.predictor.model.storageUri: {uri!r} must start with one of {', '.join(_STORAGE)}")
-    _container(model, "spec.predictor.model")
+        raise SluiceError(f"{place}.model.storageUri: {uri!r} must start with one of {', '.join(_STORAGE)}")
+    _container(model, f"{place}.model")
 
 
 def validate_serving_runtime(obj: dict[str, Any]) -> None:
@@ -136,8 +171,15 @@ def _known(value: dict[str, Any], names: set[str], place: str) -> None:
         raise SluiceError(f'{place}: strict decoding error: unknown field "{place}.{unknown[0]}"')
 
 
-def _integer(value: dict[str, Any], field: str) -> int | None:
+def _percent(value: dict[str, Any], field: str, place: str) -> int | None:
+    percent = _integer(value, field, place)
+    if percent is not None and not 0 <= percent <= 100:
+        raise SluiceError(f"{place}.{field}: {percent} is not within 0..100")
+    return percent
+
+
+def _integer(value: dict[str, Any], field: str, place: str) -> int | None:
     number = value.get(field)
     if number is not None and (isinstance(number, bool) or not isinstance(number, int)):
-        raise SluiceError(f"spec.predictor.{field}: must be an integer, not {number!r}")
+        raise SluiceError(f"{place}.{field}: must be an integer, not {number!r}")
     return number

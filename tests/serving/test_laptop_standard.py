@@ -1,0 +1,154 @@
+"""KServe's Standard mode on a laptop: its rules as pure functions, and a life of predictors side by side."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from kubernetes import client
+from laptop_driver import GROUP, ISVC, ask, condition, load, run_laptop, wait_for
+
+from serving.errors import SluiceError
+from serving.laptop.modes import unchanged_mode
+from serving.laptop.standard.rules import overlay, weights, workloads
+from serving.laptop.validate import validate_inference_service
+
+NOTES = {"serving.kserve.io/deploymentMode": "Standard"}
+
+
+def predictor(uri="file:///models", name=None, **more):
+    env = [{"name": "K_REVISION", "value": name or "unnamed"}]
+    model = {"modelFormat": {"name": "tiny"}, "runtime": "tiny", "storageUri": uri, "env": env}
+    return {"model": model, **({"name": name} if name else {}), **more}
+
+
+def service(stable, *canaries, name="twin"):
+    spec = {"predictor": stable, "canary": [{"trafficPercent": percent, "predictor": own} for percent, own in canaries]}
+    kind = {"apiVersion": f"{GROUP}/v1beta1", "kind": "InferenceService"}
+    return {**kind, "metadata": {"name": name, "annotations": NOTES}, "spec": spec}
+
+
+def test_each_predictor_is_a_deployment_named_after_it_with_replicas_by_its_percent():
+    found = workloads(service(predictor(minReplicas=4), (25, predictor(name="v2")), (0, predictor(name="v3"))))
+    assert [(w.name, w.percent, w.replicas) for w in found] == [
+        ("twin-predictor", None, 4), ("twin-v2-predictor", 25, 1), ("twin-v3-predictor", 0, 0),
+    ]  # fmt: skip
+    found = workloads(service(predictor(name="v2"), (0, predictor(name="v3", minReplicas=1))))
+    assert [(w.name, w.replicas) for w in found] == [("twin-v2-predictor", 1), ("twin-v3-predictor", 1)]
+
+
+def test_a_canary_is_stable_with_its_own_fields_over_it():
+    stable = predictor(timeout=30, annotations={"a": "1", "b": "1"}, maxReplicas=9)
+    made = overlay(stable, predictor("file:///new", "v2", annotations={"b": "2"}))
+    assert made["model"] == predictor("file:///new", "v2")["model"]
+    assert (made["timeout"], made["annotations"], made.get("maxReplicas")) == (30, {"a": "1", "b": "2"}, None)
+
+
+def test_canaries_have_their_percent_once_ready_and_nothing_moves_without_stable():
+    wanted = workloads(service(predictor(), (10, predictor(name="v2")), (20, predictor(name="v3"))))
+    stable, second, third = (w.name for w in wanted)
+    assert weights(wanted, [stable], {}) == {stable: 100}
+    assert weights(wanted, [stable, third], {}) == {stable: 80, third: 20}
+    assert weights(wanted, [stable, second, third], {}) == {stable: 70, second: 10, third: 20}
+    assert weights(wanted, [second], {stable: 100}) == {stable: 100}
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (service(predictor(), (150, predictor(name="v2"))), "trafficPercent: 150 is not within 0..100"),
+        (service(predictor(), (None, predictor(name="v2"))), "trafficPercent: required"),
+        (service(predictor(), (60, predictor(name="v2")), (41, predictor(name="v3"))), "add up to 101"),
+        (service(predictor(), (10, predictor())), r"canary\[0\].predictor.name: required"),
+        (service(predictor(name="v2"), (10, predictor(name="v2"))), "'v2' is taken"),
+        (service(predictor(), (10, predictor(name="v2", maxReplicas=3))), "maxReplicas: not allowed on a canary"),
+        (service(predictor(), (10, predictor(name="v" * 60))), "longer than 63 characters"),
+        (service(predictor(canaryTrafficPercent=10)), "Standard mode ignores it"),
+        ({**service(predictor(), (1, {})), "metadata": {"name": "twin"}}, "spec.canary: only Standard mode has it"),
+    ],
+)
+def test_what_kserve_or_the_laptop_refuses_is_said_with_its_place(bad, message):
+    with pytest.raises(SluiceError, match=message):
+        validate_inference_service(bad)
+
+
+def test_the_mode_of_an_object_stays():
+    old = {**service(predictor()), "status": {"deploymentMode": "Standard"}}
+    other = {**old, "metadata": {"name": "twin", "annotations": {**NOTES, next(iter(NOTES)): "Knative"}}}
+    with pytest.raises(SluiceError, match="cannot be changed from 'Standard' to 'Knative'"):
+        unchanged_mode(old, other)
+    unchanged_mode(old, {**old, "metadata": {"name": "twin"}})
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory):
+    yield from run_laptop(tmp_path_factory.mktemp("laptop"), 18800)
+
+
+def percents(laptop):
+    return {c["name"]: (c["ready"], c["trafficPercent"]) for c in laptop.status("twin").get("canaryStatuses", [])}
+
+
+def answers(url, count=200):
+    seen = {}
+    for _ in range(count):
+        status, body, headers = ask(url)
+        key = (status, body.get("answer"), headers["x-sluice-revision"])
+        seen[key] = seen.get(key, 0) + 1
+    return seen
+
+
+def test_a_canary_beside_stable_is_weighed_promoted_without_a_restart_and_a_template_rolls(laptop):
+    old, new = laptop.model("old"), laptop.model("new")
+
+    def change(stable, *canaries):
+        live = laptop.api.get_namespaced_custom_object(GROUP, *ISVC, "twin")
+        live["spec"] = service(stable, *canaries)["spec"]
+        laptop.api.replace_namespaced_custom_object(GROUP, *ISVC, "twin", live)
+
+    laptop.api.create_namespaced_custom_object(GROUP, *ISVC, service(predictor(old)))
+    status = laptop.wait("twin", "Ready", "True")
+    url, address = status["url"], status["address"]["url"]
+    assert (status["deploymentMode"], address.rpartition("/")[2]) == ("Standard", "twin-predictor")
+    change(predictor(old), (20, predictor(new, "v2")))
+    assert condition(laptop.status("twin"), "CanaryPredictorReady")["reason"] == "CanariesNotReady"
+    laptop.wait("twin", "CanaryPredictorReady", "True")
+    assert percents(laptop) == {"v2": (True, 20)}
+    own = address.replace("twin-predictor", "twin-v2-predictor")
+    assert answers(own, 2) == {(200, "new", "twin-v2-predictor"): 2}
+    assert answers(url, 100) == {(200, "old", "twin-predictor"): 80, (200, "new", "twin-v2-predictor"): 20}
+
+    async def under_load(*steps):
+        asking = asyncio.create_task(load(url, seconds=1.2))
+        for step in steps:
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(change, *step)
+        return await asking
+
+    seen = asyncio.run(under_load((predictor(old), (100, predictor(new, "v2"))), (predictor(new, "v2"),)))
+    assert {status for status, _ in seen} == {200}
+    assert percents(laptop) == {}
+    assert answers(url, 3) == {(200, "new", "twin-v2-predictor"): 3}
+    logs = sorted(path.name for path in (laptop.home / "logs").glob("twin-v2-*"))
+    assert len(logs) == 1, "promotion keeps the pods"
+
+    change(predictor(old, "v2"))  # the same Deployment with another template: rolled while the old one answers
+    assert answers(url, 1) == {(200, "new", "twin-v2-predictor"): 1}
+    wait_for(lambda: answers(url, 1) == {(200, "old", "twin-v2-predictor"): 1})
+    assert laptop.wait("twin", "Ready", "True")["observedGeneration"] == 2
+
+    broken = laptop.model("broken")
+    Path(broken.removeprefix("file://"), "answer.txt").unlink()
+    change(predictor(old, "v2"), (50, predictor(broken, "v3")))
+    status = wait_for(lambda: (s := laptop.status("twin")) and "Failed" in str(s["canaryStatuses"]) and s)
+    assert status["canaryStatuses"][0]["modelStatus"]["transitionStatus"] == "BlockedByFailedLoad"
+    assert (percents(laptop), condition(status, "Ready")["status"]) == ({"v3": (False, 50)}, "True")
+    assert answers(url, 20) == {(200, "old", "twin-v2-predictor"): 20}
+
+    other = {"metadata": {"annotations": {next(iter(NOTES)): "Knative"}}, "spec": {"canary": None}}
+    with pytest.raises(client.ApiException, match="cannot be changed from 'Standard' to 'Knative'"):
+        laptop.api.patch_namespaced_custom_object(GROUP, *ISVC, "twin", other)
+    assert laptop.stop() == 0
+    laptop.start()
+    laptop.wait("twin", "Ready", "True")
+    assert answers(url, 20) == {(200, "old", "twin-v2-predictor"): 20}
+    laptop.delete_all()
