@@ -1,18 +1,78 @@
-# One image for the pipelines' steps and for serving: the same project, the same constraints file as everywhere.
-FROM python:3.11-slim
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 \
-    MLFLOW_DISABLE_TELEMETRY=true GX_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1 \
-    SLUICE_HOME=/var/lib/sluice
-RUN useradd --uid 10001 --create-home sluice && mkdir /var/lib/sluice && chown sluice /var/lib/sluice
+# syntax=docker/dockerfile:1
+# Two images from one lock, constraints.txt:
+#   docker build --target serving -t sluice-serving .             a bundle behind KServe; no training stack
+#   docker build -t sluice .                                      the pipelines' steps and training, PyTorch for the CPU
+#   docker build --build-arg TORCH=cu130 -t sluice:cuda .         the same, PyTorch for CUDA 13
+# Both run as user 10001 on a read-only root: only /tmp and SLUICE_HOME are written to.
+ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
+
+# What both final images begin with: the user, no installer.
+FROM ${PYTHON} AS runtime
+ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/opt/sluice \
+    PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp SLUICE_HOME=/var/lib/sluice \
+    MLFLOW_DISABLE_TELEMETRY=true GX_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1
+RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
+    && rm -rf /usr/lib/python3*/ensurepip /usr/local/lib/python3*/ensurepip /usr/share/python-wheels \
+    && useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin sluice \
+    && install --directory --owner=10001 --group=10001 /var/lib/sluice /opt/sluice
 WORKDIR /opt/sluice
-COPY constraints.txt pyproject.toml README.md ./
+
+# The virtual environment without pip in it. The project's metadata alone is installed here, so that a change of code
+# leaves this layer, the largest, as it was.
+FROM ${PYTHON} AS serving-packages
+WORKDIR /build
+COPY constraints.txt pyproject.toml ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    touch README.md && python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check . -c constraints.txt
+
+FROM runtime AS serving
+COPY --from=serving-packages /opt/venv /opt/venv
+COPY serving serving
+RUN python -m compileall -q serving
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="sluice-serving" \
+      org.opencontainers.image.description="Serves one bundle: v1 and v2 REST, gRPC, OpenAI-style routes" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm"
+VOLUME /var/lib/sluice
+EXPOSE 8080 8081
+USER 10001:10001
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "serving.ready"]
+ENTRYPOINT ["python", "-m", "serving"]
+CMD ["--help"]
+
+FROM serving-packages AS trainer-packages
+# The index of PyTorch's builds; name a mirror of yours with --build-arg TORCH_INDEX=…
+ARG TORCH=cpu
+ARG TORCH_INDEX=https://download.pytorch.org/whl/${TORCH}
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --extra-index-url "${TORCH_INDEX}" \
+        torch -c constraints.txt \
+    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check '.[train]' -c constraints.txt
+
+FROM runtime AS trainer
+COPY --from=trainer-packages /opt/venv /opt/venv
 COPY components components
 COPY pipelines pipelines
 COPY serving serving
 COPY load_tests load_tests
 COPY feature_repo feature_repo
 COPY manifests manifests
-RUN python -m pip install torch -c constraints.txt && python -m pip install -e . -c constraints.txt
-USER 10001
-ENTRYPOINT ["python", "-m"]
-CMD ["serving", "--help"]
+RUN python -m compileall -q components pipelines serving load_tests feature_repo
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+ARG CREATED=unknown
+LABEL org.opencontainers.image.title="sluice" \
+      org.opencontainers.image.description="The steps of Sluice's pipelines, training, and the command sluice" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${CREATED}" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim-bookworm"
+VOLUME /var/lib/sluice
+USER 10001:10001
+CMD ["sluice", "--help"]

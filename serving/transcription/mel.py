@@ -1,4 +1,4 @@
-"""Whisper's log-mel features in numpy and scipy, so that serving needs neither torch nor transformers for them."""
+"""Whisper's log-mel features in numpy, so that serving needs neither torch nor transformers nor scipy for them."""
 
 from functools import cache
 
@@ -26,8 +26,6 @@ def log_mel_batch(windows: list[Floats], n_mels: int = 80, frames: int = 3000) -
 
 
 def _one(samples: Floats, n_mels: int, frames: int) -> Floats:
-    from scipy.fft import rfft
-
     length = frames * HOP
     held = np.zeros(length, np.float32)
     held[: min(length, len(samples))] = samples[:length]
@@ -35,7 +33,7 @@ def _one(samples: Floats, n_mels: int, frames: int) -> Floats:
     heard = min(frames, -(-(min(length, len(samples)) + WINDOW) // HOP) + 1)
     padded = np.pad(held, WINDOW // 2, mode="reflect")
     rows = np.lib.stride_tricks.sliding_window_view(padded, WINDOW)[: heard * HOP : HOP]
-    spectrum = rfft(rows * _hann(), axis=1)
+    spectrum = np.fft.rfft(rows * _hann(), axis=1)
     power = spectrum.real**2 + spectrum.imag**2
     features = np.full((n_mels, frames), -10.0, np.float32)
     features[:, :heard] = np.log10(np.maximum(power @ _filters(n_mels), 1e-10)).T
