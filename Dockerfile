@@ -14,7 +14,7 @@ ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
     && rm -rf /usr/lib/python3*/ensurepip /usr/local/lib/python3*/ensurepip /usr/share/python-wheels \
     && useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin sluice \
-    && install --directory --owner=10001 --group=10001 /var/lib/sluice /opt/sluice
+    && install --directory --owner=10001 --group=10001 /var/lib/sluice
 WORKDIR /opt/sluice
 
 # The virtual environment without pip in it. The project's metadata alone is installed here, so that a change of code
@@ -24,7 +24,8 @@ WORKDIR /build
 COPY constraints.txt pyproject.toml ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     touch README.md && python -m venv --without-pip /opt/venv \
-    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check . -c constraints.txt
+    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check . -c constraints.txt \
+    && find /opt/venv/lib -type d -path '*/site-packages/*' -name tests -prune -exec rm -r {} +
 
 FROM runtime AS serving
 COPY --from=serving-packages /opt/venv /opt/venv
