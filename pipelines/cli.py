@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import click
 import typer
 
+from pipelines.remote import commands
+from pipelines.systems import SYSTEMS, known
 from serving.errors import SluiceError
 
 app = typer.Typer(
@@ -19,19 +21,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Pipelines from raw sources to a KServe endpoint; no model reaches users without passing measured gates.",
 )
-SYSTEMS = ("codebase", "lectures")
+app.add_typer(commands)
 QUESTIONS = (
     "My disk fills up with checkpoints, which setting limits how many are kept?",
     "How can I find a batch size that does not run out of memory automatically?",
     "How do I turn a Python function with type hints into a tool schema for a chat model?",
 )
 System = Annotated[str, typer.Argument(help=f"The system: {', '.join(SYSTEMS)}.")]
-
-
-def _known(system: str) -> str:
-    if system not in SYSTEMS:
-        raise SluiceError(f"no system {system!r}; there is {', '.join(SYSTEMS)}")
-    return system
 
 
 def _environment() -> None:
@@ -79,7 +75,7 @@ def run(
 
     if settings:
         os.environ["SLUICE_SETTINGS"] = str(settings.resolve())
-    with release_on_laptop(system, _arguments(_known(system), source, full, base_model), port) as passed:
+    with release_on_laptop(system, _arguments(known(system), source, full, base_model), port) as passed:
         if not passed:
             raise typer.Exit(3)
 
@@ -96,30 +92,6 @@ def demo(port: Annotated[int, typer.Option(help="First port of the endpoint.")] 
             ask_and_print(url, "codebase", question)
         if sys.stdin.isatty():
             wait_for_interrupt()
-
-
-@app.command("compile")
-def compile_(
-    system: Annotated[str, typer.Argument(help=f"One of {', '.join(SYSTEMS)}; default: all.")] = "",
-    output: Annotated[Path, typer.Option(help="Directory for the YAML.")] = Path("build"),
-) -> None:
-    """Write the pipelines as KFP YAML, ready to upload in the KFP UI."""
-    import importlib
-    import warnings
-
-    from serving.files import atomic_file
-
-    for name in [_known(system)] if system else SYSTEMS:
-        pipeline = getattr(importlib.import_module(f"pipelines.{name}"), name)
-        from kfp import compiler
-
-        target = output / f"{name}.yaml"
-        with atomic_file(target) as scratch, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            text = scratch.with_suffix(".yaml")
-            compiler.Compiler().compile(pipeline, str(text))
-            text.replace(scratch)
-        typer.echo(f"wrote {target}")
 
 
 @app.command()
@@ -141,7 +113,7 @@ def ask(
     """Ask the live endpoint one question; prints the answer, its sources with file:line or times, the request id."""
     from pipelines.client import ask_and_print, endpoint_url
 
-    model = "lectures-retriever" if lecture or _known(system) == "lectures" else system
+    model = "lectures-retriever" if lecture or known(system) == "lectures" else system
     only = {"path": lecture} if lecture not in ("", "all") else {}
     ask_and_print(endpoint_url(model), model, question, as_json, only)
 
@@ -229,9 +201,7 @@ def rollback(endpoint: Endpoint = "codebase") -> None:
 
 
 def _arguments(system: str, source: str = "", full: bool = False, base_model: str = "") -> dict[str, Any]:
-    from pipelines.systems import SYSTEMS as KNOWN
-
-    return KNOWN[system].arguments(source, full, base_model or KNOWN[system].base_model)
+    return SYSTEMS[system].arguments(source, full, base_model or SYSTEMS[system].base_model)
 
 
 def main() -> None:

@@ -100,10 +100,11 @@ class Step(Settings):
 class Cluster(Settings):
     """The file of settings.
 
-    image: of every step; empty means what SLUICE_IMAGE names where the pipeline is compiled. service_account: of the
-    steps. user: uid the steps run as. pipeline_root: where artifacts go (``s3://bucket/prefix``); empty means where KFP is set up to put them.
-    study_workers: pods that search hyperparameters side by side. config, secrets: variables of every step.
-    defaults: of every step. steps: what is different in some, by the step's folder in components/.
+    image: of every step; empty means what SLUICE_IMAGE names where the pipeline is compiled. service_account, user: who
+    the steps are, to Kubernetes and in the pod (uid). pipeline_root: where artifacts go (``s3://bucket/prefix``);
+    empty means where KFP is set up to put them. study_workers: pods that search hyperparameters side by side.
+    config, secrets: variables of every step. defaults: of every step. steps: what is different in some, by the step's
+    folder in components/.
     """
 
     image: str = ""

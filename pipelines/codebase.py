@@ -11,13 +11,19 @@ from pipelines.settings import load_settings
 from pipelines.tasks import named
 
 
-@dsl.pipeline(name="codebase", description="Cited answers about a source tree, behind gates that are measured")
+@dsl.pipeline(
+    name="codebase",
+    display_name="Codebase: cited answers about a source tree",
+    description="From a source tree to a tuned, quantised retriever behind an endpoint, every gate measured",
+)
 def codebase(source: str = "", revision: str = "", part: str = "core", base_model: str = "minilm") -> None:
     """From a source tree to a LoRA-tuned, quantised retriever behind a KServe endpoint, every gate included.
 
     Args:
-        source: Directory of Python and Markdown, with or without git history; empty means the installed transformers.
-        revision: Content digest or commit of the source; the steps run again when it changes.
+        source: Directory of Python and Markdown, with or without git history, where the steps run: in the image or on a
+            volume. Empty: the transformers package that is installed there.
+        revision: Digest, commit or date of the source's content. A new value reads the source again; the same value
+            takes the steps that were done for it from the cache.
         part: Which files: "core" is the user-facing part of transformers, "all" is every file.
         base_model: Encoder to start from: "minilm", any Hugging Face id, or a directory.
     """

@@ -22,6 +22,7 @@ class Compiled:
     name to definition (parameterType, defaultValue, description).
     """
 
+    system: str
     path: Path
     digest: str
     description: str
@@ -44,7 +45,7 @@ def compile_system(system: str, target: Path, cluster: Cluster | None = None) ->
         text = scratch.with_suffix(".yaml")
         compiler.Compiler().compile(pipeline, str(text))
         text.replace(scratch)
-    return _read(target)
+    return _read(system, target)
 
 
 def _traced_for(pipeline: Any, cluster: Cluster) -> Any:
@@ -60,7 +61,7 @@ def _traced_for(pipeline: Any, cluster: Cluster) -> Any:
         )(pipeline.pipeline_func)
 
 
-def _read(target: Path) -> Compiled:
+def _read(system: str, target: Path) -> Compiled:
     text = target.read_text()
     spec = next(yaml.load_all(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
     components = {name for name, component in spec["components"].items() if "executorLabel" in component}
@@ -72,6 +73,7 @@ def _read(target: Path) -> Compiled:
         if task["componentRef"]["name"] in components
     }
     return Compiled(
+        system,
         target,
         hashlib.sha256(text.encode()).hexdigest()[:12],
         spec["pipelineInfo"]["description"],

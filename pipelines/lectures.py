@@ -115,7 +115,11 @@ def _validated(task: str, corpus: Any, examples: Any, own: Settings, title: str)
     )
 
 
-@dsl.pipeline(name="lectures", description="Recordings in; transcript, bullet summary and answers out, behind gates")
+@dsl.pipeline(
+    name="lectures",
+    display_name="Lectures: transcripts, bullets and answers from recordings",
+    description="Recordings in; transcript, bullet summary and answers out, from three models behind measured gates",
+)
 def lectures(
     source: str = "",
     revision: str = "",
@@ -126,8 +130,10 @@ def lectures(
     """From recordings to a promoted transcriber, highlighter and retriever, with one InferenceGraph in front.
 
     Args:
-        source: Recordings: a file, a directory or an S3 prefix; empty means our own sample lectures.
-        revision: Content digest of the source; the steps run again when it changes.
+        source: Recordings: an S3 prefix (s3://bucket/prefix), or a file or directory where the steps run. Empty: our
+            own sample lectures, which come with the image.
+        revision: Digest or date of the recordings. A new value reads the source again; the same value takes the steps
+            that were done for it from the cache.
         base_model: Speech model to start from: "whisper-nano", any Hugging Face Whisper id, a directory, a checkpoint.
         text_model: Encoder of bullets and answers: "minilm", any Hugging Face id, or a directory.
         documents: Directory of more documents with summaries, in the format of QMSum; empty means our own alone.

@@ -4,6 +4,7 @@ import importlib.util
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from pipelines.digest import source_digest
@@ -68,6 +69,24 @@ SYSTEMS = {
         _about_lectures,
     ),
 }
+
+
+def known(system: str) -> str:
+    """The name, if there is such a system; SluiceError otherwise."""
+    if system not in SYSTEMS:
+        raise SluiceError(f"no system {system!r}; there is {', '.join(SYSTEMS)}")
+    return system
+
+
+def remote_revision(source: str) -> str:
+    """What a run elsewhere is told of its source's content, which may not be readable from here.
+
+    A source of one's own counts as new each time: the time is its revision. The default one comes with the image, which
+    KFP's cache knows by name; only people's votes, where SLUICE_FEEDBACK_DB names their database, make it new.
+    """
+    if source:
+        return f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{votes} votes" if "SLUICE_FEEDBACK_DB" in os.environ and (votes := feedback_count()) else ""
 
 
 def _directory(source: str, what: str) -> Path:
