@@ -63,6 +63,8 @@ class ServerMetrics:
         self._model, self.tokens, self.abstained = (m.labels(revision) for m in (model, tokens, abstained))
         self._generated = generated
         self._votes = self._make(Counter, "sluice_votes", "Votes, by the revision that had answered", ["vote", *label])
+        for vote in ("up", "down"):  # Prometheus counts on from the first value it sees: that must be a zero
+            self._votes.labels(vote, revision)
         confidence = self._make(
             Histogram, "sluice_confidence", "Confidence of answers, or of their segments", label, buckets=SHARES
         )
