@@ -32,7 +32,7 @@ def six_fields(cron: str) -> str:
     fields = fields if len(fields) == 6 else ["0", *fields]
     for text, (name, low, high, words) in zip(fields, _FIELDS, strict=True):
         if not all(_holds(part, low, high, words) for part in text.split(",")):
-            raise SluiceError(f'--cron "{cron}": {text!r} is not a {name} ({low} to {high})')
+            raise SluiceError(f'--cron "{cron}": {text!r} does not fit the {name} ({low} to {high})')
     return " ".join(fields)
 
 

@@ -1,4 +1,4 @@
-"""The commands for a cluster, with the real client of Kubeflow Pipelines against a server that keeps what it is sent."""
+"""The commands for a cluster: the real client of Kubeflow Pipelines against a server that keeps what it is sent."""
 
 import io
 import os
@@ -99,9 +99,9 @@ def test_a_namespace_goes_with_everything_that_several_users_share(
         (("submit", "codebase", "--param", "epochs"), "--param epochs: expected name=value"),
         (("submit", "movies"), "no system 'movies'"),
         (("schedule", "codebase", "--cron", "3 am"), "expected five fields"),
-        (("schedule", "codebase", "--cron", "0 3 * * 7"), "'7' is not a day of the week"),
-        (("schedule", "codebase", "--cron", "*/0 3 * * *"), "'\\*/0' is not a minute"),
-        (("schedule", "codebase", "--cron", "0 5-3 * * *"), "'5-3' is not a hour"),
+        (("schedule", "codebase", "--cron", "0 3 * * 7"), "'7' does not fit the day of the week"),
+        (("schedule", "codebase", "--cron", "*/0 3 * * *"), "'\\*/0' does not fit the minute"),
+        (("schedule", "codebase", "--cron", "0 5-3 * * *"), "'5-3' does not fit the hour"),
     ],
 )
 def test_a_mistake_is_refused_before_anything_is_sent(
