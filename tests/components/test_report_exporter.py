@@ -3,43 +3,16 @@
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kubeflow_runs import KubeflowAPI, run
 from prometheus_client import CollectorRegistry
 
 from components.report.exporter import Exporter
 from components.report.sources import run_figures, sources
-
-DAY = "2026-03-01T%02d:00:00Z"
-
-
-def run(hour: int, state: str, experiment: str = "e1", ended: bool = True) -> dict[str, Any]:
-    times = {"created_at": DAY % hour} | ({"finished_at": DAY % (hour + 1)} if ended else {})
-    return {"run_id": f"r{hour}", "experiment_id": experiment, "state": state, **times}
-
-
-class KubeflowAPI(BaseHTTPRequestHandler):
-    """Lists of runs and experiments in the shape of Kubeflow Pipelines' v2beta1 API."""
-
-    runs: list[dict[str, Any]] = []
-    asked: list[tuple[str, str]] = []
-
-    def do_GET(self) -> None:
-        self.asked.append((self.path, self.headers.get("authorization", "")))
-        experiments = [{"experiment_id": "e1", "display_name": "codebase"}]
-        found = {"runs": self.runs} if "/runs" in self.path else {"experiments": experiments}
-        body = json.dumps(found).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: Any) -> None:
-        pass
 
 
 @pytest.fixture

@@ -4,18 +4,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from monitoring_files import MONITORING, RULES, alertmanager_config, alerts, load, plain
 
 from components.rollout.manifests import BASE, documents
 from load_tests.slo import read_slo
 
-MONITORING = BASE.parent / "monitoring"
 CASES = Path(__file__).parent / "monitoring"
-RULES = sorted((MONITORING / "rules").glob("*.yaml"))
-RENAMED = {"source_match": "source_matchers", "target_match": "target_matchers", "api_url": "api_url_file"}
 
 
 def tool(name: str) -> str:
@@ -32,55 +29,10 @@ def run(*command: str | Path) -> str:
     return done.stdout
 
 
-def load(path: Path) -> dict[str, Any]:
-    return yaml.safe_load(path.read_text())
-
-
-def plain(path: Path, annotations: bool = True) -> dict[str, Any]:
-    """What a PrometheusRule says, as a rule file of Prometheus' own."""
-    spec = load(path)["spec"]
-    for rule in [] if annotations else [rule for group in spec["groups"] for rule in group["rules"]]:
-        rule.pop("annotations", None)  # promtool's cases would have to repeat them word by word
-    return spec
-
-
-def alerts() -> dict[str, dict[str, Any]]:
-    rules = [rule for path in RULES for group in plain(path)["groups"] for rule in group["rules"]]
-    return {rule["alert"]: rule for rule in rules if "alert" in rule}
-
-
-def snake(value: Any) -> Any:
-    """An AlertmanagerConfig's part in the words of alertmanager.yml, as prometheus-operator writes it.
-
-    Matchers become strings, and references to secrets the names of files (for PagerDuty's key just a word).
-    """
-    if isinstance(value, list):
-        return [snake(entry) for entry in value]
-    if not isinstance(value, dict):
-        return value
-    if set(value) == {"name", "matchType", "value"}:
-        return f'{value["name"]}{value["matchType"]}"{value["value"]}"'
-    made = {}
-    for key, entry in value.items():
-        name = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
-        name = RENAMED.get(name, name)
-        if name in ("routing_key", "api_url_file"):
-            assert set(entry) == {"name", "key"}, "receivers name a secret and hold none"
-            entry = f"/secrets/{entry['name']}/{entry['key']}"
-        elif name == "details":
-            entry = {pair["key"]: pair["value"] for pair in entry}
-        made[name] = snake(entry)
-    return made
-
-
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("alertmanager") / "alertmanager.yml"
-    spec = snake(load(MONITORING / "alertmanager.yaml")["spec"])
-    # The operator hangs each namespace's route below a root of its own.
-    spec["route"] = {"receiver": "nobody", "routes": [spec["route"]]}
-    spec["receivers"].append({"name": "nobody"})
-    place.write_text(yaml.safe_dump(spec))
+    place.write_text(yaml.safe_dump(alertmanager_config()))
     return place
 
 
