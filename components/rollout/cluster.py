@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from components.rollout.objects import SPEC, Object, Observed, observe, spec_digest
+from components.rollout.modes import observe
+from components.rollout.objects import SPEC, Object, Observed, spec_digest
 from serving.errors import SluiceError
 from serving.files import home
 

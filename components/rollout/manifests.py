@@ -1,10 +1,12 @@
 """The very files that a cluster gets: manifests/base/<system>, and the ServingRuntime that all systems share."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from components.rollout.modes import fitting, whole_percent
 from components.rollout.objects import Object, predictor_of
 from serving.errors import SluiceError
 
@@ -22,15 +24,25 @@ class Manifests:
         """The predictor that serves the bundle at ``uri`` with the named runtime."""
         return predictor_of(self.service, uri, runtime)
 
+    def fitting(self, live: Object | None) -> "Manifests":
+        """The same in the mode to roll out in, see `components.rollout.modes.fitting`."""
+        return Manifests(*fitting(self.service, self.runtime, live))
+
 
 def read_manifests(system: str, directory: Path | str = "") -> Manifests:
-    """Read the InferenceService and the ServingRuntime from the YAML in ``directory`` (manifests/base/<system>)."""
+    """Read the InferenceService and the ServingRuntime from the YAML in ``directory`` (manifests/base/<system>).
+
+    The runtime's image is replaced by ``$SLUICE_SERVING_IMAGE`` where that is set; a canary in the file is left out,
+    since the rollout makes its own. Raises SluiceError for a missing object and for a percentage outside 0 to 100.
+    """
     place = Path(directory) if directory else BASE / system
     found: dict[str, Object] = {}
     for path, document in documents(place):
         if document.get("kind") in ("InferenceService", "ServingRuntime"):
             if document["kind"] in found:
                 raise SluiceError(f"{path}: a second {document['kind']} in {place}; expected one")
+            if document["kind"] == "InferenceService":
+                check_percents(document, str(path))
             found[document["kind"]] = document
     missing = [kind for kind in ("InferenceService", "ServingRuntime") if kind not in found]
     if missing:
@@ -38,7 +50,34 @@ def read_manifests(system: str, directory: Path | str = "") -> Manifests:
     service = found["InferenceService"]
     if service["metadata"].get("name") != system:
         service = {**service, "metadata": {**service["metadata"], "name": system}}
-    return Manifests(service, found["ServingRuntime"])
+    spec = {k: v for k, v in service["spec"].items() if k != "canary"}
+    return Manifests({**service, "spec": spec}, _with_image(found["ServingRuntime"]))
+
+
+def check_percents(service: Object, where: str) -> None:
+    """Raise SluiceError where an InferenceService asks for a share of traffic that cannot be.
+
+    KServe lets a canaryTrafficPercent of 150 pass; ``where`` names the file in the sentence.
+    """
+    spec = service.get("spec") or {}
+    percent = (spec.get("predictor") or {}).get("canaryTrafficPercent")
+    if percent is not None:
+        whole_percent(percent, f"{where}: spec.predictor.canaryTrafficPercent")
+    shares = [
+        whole_percent(canary.get("trafficPercent"), f"{where}: spec.canary[{at}].trafficPercent")
+        for at, canary in enumerate(spec.get("canary") or [])
+    ]
+    if sum(shares) > 100:
+        raise SluiceError(f"{where}: spec.canary: the trafficPercent of all canaries add up to {sum(shares)}")
+
+
+def _with_image(runtime: Object) -> Object:
+    image = os.environ.get("SLUICE_SERVING_IMAGE")
+    if not image:
+        return runtime
+    served = "kserve-container"
+    containers = [{**c, "image": image} if c["name"] == served else c for c in runtime["spec"]["containers"]]
+    return {**runtime, "spec": {**runtime["spec"], "containers": containers}}
 
 
 def documents(place: Path) -> list[tuple[Path, Object]]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from components.rollout.cluster import Cluster
-from components.rollout.objects import Observed, observe, with_previous
+from components.rollout.modes import observe
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import take_back
 from components.rollout.watcher import Watcher
@@ -13,10 +13,11 @@ from serving.errors import SluiceError
 def status(system: str) -> dict[str, Any]:
     """How ``system`` stands: ready, url, the release at 100 % or under way, percent, traffic, and what lies behind it.
 
-    Keys: system, deployed (bool); when deployed also ready (bool), url, bundle, version, storage_uri, canary_percent
-    (None unless a rollout is under way), restored (bool: came back by a rollback), traffic (list of revision, percent,
-    url), history (list of bundle, version, storage_uri, newest first), failure ("" or why the newest revision is not
-    ready), foreign ("" or how somebody else changed it). Raises SluiceError when no control plane answers.
+    Keys: system, deployed (bool); when deployed also mode (Knative or Standard), ready (bool), url, bundle, version,
+    storage_uri, canary_percent (None unless a rollout is under way), restored (bool: came back by a rollback), traffic
+    (list of revision, percent, url), history (list of bundle, version, storage_uri, newest first), failure ("" or why
+    the newest revision is not ready), foreign ("" or how somebody else changed it). Raises SluiceError when no control
+    plane answers.
     """
     cluster = Cluster()
     try:
@@ -29,6 +30,7 @@ def status(system: str) -> dict[str, Any]:
     return {
         "system": system,
         "deployed": True,
+        "mode": now.mode,
         "ready": now.settled,
         "url": now.url,
         "bundle": now.release.bundle,
@@ -59,32 +61,15 @@ def rollback(system: str, by: str = "", settings: RolloutSettings | None = None)
                 f"InferenceService {system!r} was changed by somebody else: {now.foreign}; mend it by hand"
             )
         gone = now.release.version
-        if now.percent is None:
-            now = _restore(cluster, system, now, settings, watch)
-        elif not now.history and not now.restored:
+        if now.percent is not None and not now.history and not now.restored:
             raise SluiceError(
                 f"{system!r} is being deployed for the first time: nothing to go back to; delete it instead"
             )
-        else:
-            now = take_back(cluster, system, now, settings, watch)
+        now = take_back(cluster, system, now, settings, watch)
     finally:
         cluster.close()
     _record(system, gone, now.release.version, by)
     return f"{system} serves version {now.release.version} again ({now.release.uri}); version {gone} is withdrawn"
-
-
-def _restore(cluster: Cluster, system: str, now: Observed, settings: RolloutSettings, watch: Watcher) -> Observed:
-    if not now.history:
-        raise SluiceError(f"{system!r} has no release before version {now.release.version}: nothing to go back to")
-    now = cluster.change(now, system, with_previous)
-    watch.say(f"restoring {now.release.bundle} (version {now.release.version})")
-    seen = cluster.wait(now, system, lambda o: o.settled and o.rolled_out == o.ready, settings.ready_s)
-    if not seen.settled:
-        why = seen.failure or f"not ready within {settings.ready_s:.0f} s"
-        raise SluiceError(
-            f"version {now.release.version} of {system!r} does not start: {why}; the present one still serves"
-        )
-    return seen
 
 
 def _record(system: str, gone: str, back: str, by: str) -> None:

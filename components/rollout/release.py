@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.report.page import Page
 from components.rollout.decide import Move, decide
-from components.rollout.objects import Observed, observe
+from components.rollout.modes import observe
+from components.rollout.objects import Observed
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
 from serving.errors import SluiceError
@@ -47,11 +48,14 @@ def release(
         champion: what the bundle was compared with; it is deployed first where nothing is served yet.
     """
     from components.rollout.cluster import Cluster
+    from components.rollout.manifests import read_manifests
     from load_tests.asked import read_asked
 
-    content = _digest(bundle)
+    content, manifests = _digest(bundle), read_manifests(system, settings.manifests)
     with closing(Cluster()) as cluster:
-        now = observe(live) if (live := cluster.find(system)) else None
+        live = cluster.find(system)
+        manifests.fitting(live)
+        now = observe(live) if live else None
         decision = decide(now, content, settings.steps)
         if now and decision.move is Move.DONE and now.settled and not now.failure:
             return True, _recall(cluster, system, content, decision.reason, verdicts, report)
@@ -172,7 +176,7 @@ def carry_out(
     settings = settings.model_copy(update={"min_questions": min(settings.min_questions, labels)})
     test, place = read_slo(settings.slo or candidate.system), home() / "rollout" / candidate.system
     load = Load(candidate.system, asked, test, settings, place)
-    manifests = read_manifests(candidate.system, settings.manifests)
+    manifests = read_manifests(candidate.system, settings.manifests).fitting(cluster.find(candidate.system))
     rollout = Rollout(candidate.system, manifests, cluster, load, watch, champion)
     return rollout.run(candidate.content, candidate.version, candidate.uri)
 

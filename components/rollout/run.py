@@ -8,7 +8,8 @@ from functools import partial
 from components.rollout.cluster import Cluster, SomebodyElse
 from components.rollout.decide import Decision, Move, decide
 from components.rollout.manifests import Manifests
-from components.rollout.objects import Observed, Release, first, observe, with_canary, with_percent
+from components.rollout.modes import first, observe, promoted, with_canary, with_percent
+from components.rollout.objects import Observed, Release
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import NotRestored, take_back
 from components.rollout.watcher import Watcher
@@ -175,7 +176,7 @@ class Rollout:
                 self._judge(own_load, now)
             self._judge(through_split if step < 100 else alone, now)
         self.champion()
-        now = self.cluster.change(now, self.system, lambda live: with_percent(live, None))
+        now = self.cluster.change(now, self.system, promoted)
         self.watch.say(f"{now.created or self.system} has all traffic; the rollout is over", 100)
 
     def _judge(self, look: Callable[[Load, Observed, Watcher], Window], now: Observed) -> None:

@@ -107,6 +107,9 @@ def _standard(spec: dict[str, Any], name: str) -> None:
             raise SluiceError(f"{place}.predictor.name: {own['name']!r} is taken; each predictor needs one of its own")
         if scaled := sorted({*SCALING, "canaryTrafficPercent"} & own.keys()):
             raise SluiceError(f"{place}.predictor.{scaled[0]}: not allowed on a canary, which has fixed replicas")
+        for field in ("modelFormat", "name"):  # the CRD wants both here, and neither needs to say anything new
+            if own.get("model") and field not in own["model"]:
+                raise SluiceError(f"{place}.predictor.model.{field}: required{' (empty)' if field == 'name' else ''}")
         _model(overlay(spec["predictor"], own), f"{place}.predictor")
         names.append(own["name"])
     if total > 100:

@@ -11,7 +11,7 @@ from components.rollout.cluster import Cluster
 from components.rollout.component import rollout
 from components.rollout.graph import apply_graphs
 from components.rollout.manifests import read_manifests
-from components.rollout.objects import observe, with_percent
+from components.rollout.modes import observe, with_percent
 from components.rollout.operate import rollback, status
 from load_tests.asked import write_asked
 from serving.errors import SluiceError

@@ -15,7 +15,7 @@ from components.rollout.drill import faults
 from components.rollout.drill.__main__ import control_plane, run
 from components.rollout.drill.scenes import SCENES, Stage, play, settings_of
 from components.rollout.drill.traffic import Traffic
-from components.rollout.objects import observe, with_percent
+from components.rollout.modes import observe, with_percent
 from components.rollout.operate import status
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings

@@ -17,7 +17,7 @@ NOTES = {"serving.kserve.io/deploymentMode": "Standard"}
 
 def predictor(uri="file:///models", name=None, **more):
     env = [{"name": "K_REVISION", "value": name or "unnamed"}]
-    model = {"modelFormat": {"name": "tiny"}, "runtime": "tiny", "storageUri": uri, "env": env}
+    model = {"modelFormat": {"name": "tiny"}, "runtime": "tiny", "storageUri": uri, "env": env, "name": ""}
     return {"model": model, **({"name": name} if name else {}), **more}
 
 
@@ -61,6 +61,7 @@ def test_canaries_have_their_percent_once_ready_and_nothing_moves_without_stable
         (service(predictor(), (10, predictor())), r"canary\[0\].predictor.name: required"),
         (service(predictor(name="v2"), (10, predictor(name="v2"))), "'v2' is taken"),
         (service(predictor(), (10, predictor(name="v2", maxReplicas=3))), "maxReplicas: not allowed on a canary"),
+        (service(predictor(), (10, {"name": "v2", "model": {"modelFormat": {}}})), "model.name: required"),
         (service(predictor(), (10, predictor(name="v" * 60))), "longer than 63 characters"),
         (service(predictor(canaryTrafficPercent=10)), "Standard mode ignores it"),
         ({**service(predictor(), (1, {})), "metadata": {"name": "twin"}}, "spec.canary: only Standard mode has it"),

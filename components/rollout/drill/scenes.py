@@ -8,7 +8,7 @@ from typing import Any
 from components.rollout.cluster import Cluster
 from components.rollout.drill import faults
 from components.rollout.drill.traffic import Traffic
-from components.rollout.objects import observe
+from components.rollout.modes import observe
 from components.rollout.release import Candidate, carry_out
 from components.rollout.run import Outcome
 from components.rollout.settings import RolloutSettings
