@@ -108,6 +108,7 @@ def test_the_form_of_a_run_explains_itself(compiled: Compiled) -> None:
                for title in compiled.titles.values())  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:You may be attemping to run a task that uses custom:RuntimeWarning")
 def test_what_only_a_cluster_knows_is_ignored_by_a_laptop(tmp_path: Path) -> None:
     from kfp import dsl, local
 
