@@ -90,7 +90,7 @@ class Images:
     def build(self, target: str) -> None:
         """One target of the Dockerfile, as an image of that name."""
         self.buildah(
-            "bud", "--isolation", "chroot", "--network", "host", "--format", "docker", "--pull-never", "--layers",
+            "bud", "--isolation", "chroot", "--network", "host", "--format", "docker", "--pull-never",
             "--volume", f"{self.home / 'pip.conf'}:/etc/pip.conf:ro", "--volume", f"{self.cache / 'wheels'}:/mnt:ro",
             "--build-arg", "REVISION=0123abc", "--target", target, "--tag", target, ROOT,
         )  # fmt: skip
@@ -117,7 +117,7 @@ class Images:
 
 
 class Container:
-    """An image's files, read-only, used by the user it names without any capability; /tmp and its volume can be written."""
+    """An image's files, read-only, run as its own user without capabilities; /tmp and its volume can be written."""
 
     def __init__(self, root: Path, config: dict[str, Any], volume: Path) -> None:
         self.root = root
