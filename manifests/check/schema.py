@@ -17,9 +17,7 @@ CRDS = MANIFESTS.parents[1] / "shared" / "crds"
 KUBERNETES = "v1.37.0-local-strict"
 _OWN = Path(__file__).parent / "schemas"
 _KSERVE = "serving.kserve.io"
-_METADATA = (
-    "https://kubernetes.io/api/_definitions.json#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
-)
+_METADATA = "https://kubernetes.io/api/_definitions.json#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
 
 
 def schema_errors(found: Object, crds: Path = CRDS) -> list[str]:
@@ -51,7 +49,9 @@ def kubernetes_validator(version: str, kind: str) -> Any:
     try:
         schema = json.loads((folder / f"{stem}.json").read_text())
     except FileNotFoundError:
-        raise SluiceError(f"{kind} ({version}): Kubernetes 1.37 has no such kind, and manifests/check/schemas none") from None
+        raise SluiceError(
+            f"{kind} ({version}): Kubernetes 1.37 has no such kind, and manifests/check/schemas none"
+        ) from None
     return jsonschema.Draft202012Validator(schema, registry=_definitions())
 
 
@@ -80,25 +80,26 @@ def kserve_validator(found: Object, crds: Path = CRDS) -> Any:
     """KServe's CRD with every object closed; None where the CRDs are not at hand."""
     if not crds.is_dir():
         return None
-    validators = _crds(crds)
-    key = (str(found["apiVersion"]).rpartition("/")[2], str(found.get("kind")))
-    if key not in validators:
-        raise SluiceError(f"{label(found)}: KServe has no {key[1]} of version {key[0]}")
-    return validators[key]
+    version, kind = str(found["apiVersion"]).rpartition("/")[2], str(found.get("kind"))
+    made = _crd(crds, kind).get(version)
+    if made is None:
+        raise SluiceError(f"{label(found)}: KServe has no {kind} of version {version}")
+    return made
 
 
 @functools.cache
-def _crds(place: Path) -> dict[tuple[str, str], Any]:
-    found: dict[tuple[str, str], Any] = {}
-    for path in place.glob(f"{_KSERVE}_*.yaml"):
-        spec = yaml.load(path.read_text(), Loader=Loader)["spec"]
-        for version in spec["versions"]:
-            closed = close(version["schema"]["openAPIV3Schema"])
-            closed["required"] = ["apiVersion", "kind", "metadata", "spec"]
-            # A CRD leaves metadata open.
-            closed["properties"]["metadata"] = {"$ref": _METADATA}
-            found[version["name"], spec["names"]["kind"]] = jsonschema.Draft202012Validator(closed, registry=_definitions())
-    return found
+def _crd(place: Path, kind: str) -> dict[str, Any]:
+    path = place / f"{_KSERVE}_{kind.lower()}s.yaml"
+    if not path.is_file():
+        return {}
+    made: dict[str, Any] = {}
+    for version in yaml.load(path.read_text(), Loader=Loader)["spec"]["versions"]:
+        closed = close(version["schema"]["openAPIV3Schema"])
+        closed["required"] = ["apiVersion", "kind", "metadata", "spec"]
+        # A CRD leaves metadata open.
+        closed["properties"]["metadata"] = {"$ref": _METADATA}
+        made[version["name"]] = jsonschema.Draft202012Validator(closed, registry=_definitions())
+    return made
 
 
 def close(schema: Any) -> Any:

@@ -46,7 +46,13 @@ SETTINGS: dict[str, tuple[str, str]] = {
     },
 }
 # Set by components/values for everybody.
-CONSTANTS = ("MLFLOW_DISABLE_TELEMETRY", "GX_ANALYTICS_ENABLED", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY", "FEAST_USAGE")
+CONSTANTS = (
+    "MLFLOW_DISABLE_TELEMETRY",
+    "GX_ANALYTICS_ENABLED",
+    "DO_NOT_TRACK",
+    "HF_HUB_DISABLE_TELEMETRY",
+    "FEAST_USAGE",
+)
 _NOT_ABOVE = [
     ("SERVING_MIN_REPLICAS", "SERVING_MAX_REPLICAS"),
     *((f"{who}_{what}", f"{who}_{what}_LIMIT") for who in ("SERVING", "TRANSCRIBER") for what in ("CPU", "MEMORY")),
@@ -66,7 +72,9 @@ def read_values(path: Path) -> dict[str, str]:
         if not equals:
             raise SluiceError(f"{where}: {line!r} is neither NAME=value nor a comment")
         if key not in SETTINGS:
-            raise SluiceError(f"{where}: unknown setting {key!r}; the settings are those of the other overlays' values.env")
+            raise SluiceError(
+                f"{where}: unknown setting {key!r}; the settings are those of the other overlays' values.env"
+            )
         if key in values:
             raise SluiceError(f"{where}: {key} is set twice")
         values[key] = value

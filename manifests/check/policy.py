@@ -1,0 +1,178 @@
+"""What the project asks of every object beyond its schema: pinned, probed, bounded, unprivileged, percentages that are some."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from kubernetes.utils import parse_quantity
+
+from manifests.check.build import Object, label
+
+PART_OF = "app.kubernetes.io/part-of"
+MODE = "serving.kserve.io/deploymentMode"
+LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet", "ServingRuntime")
+_LABELS = {
+    PART_OF: "sluice",
+    "app.kubernetes.io/name": r"[a-z0-9-]+",
+    "app.kubernetes.io/component": "engine",
+    "pod-security.kubernetes.io/(enforce|warn|audit)": "restricted",
+    "pod-security.kubernetes.io/enforce-version": r"v1\.\d+",
+    "grafana_dashboard": "1",
+}
+_ANNOTATIONS = {
+    MODE: "Knative|Standard",
+    "serving.kserve.io/enable-tag-routing": "true",
+    "serving.kserve.io/autoscalerClass": "hpa|keda",
+    "prometheus.kserve.io/path": "/metrics",
+    "prometheus.kserve.io/port": "8080",
+    "argocd.argoproj.io/sync-wave": r"\d+",
+}
+_RESOURCES = {"cpu", "memory", "nvidia.com/gpu"}
+_VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "secret", "projected", "downwardAPI"}
+# What a Role may name at all. Everything but the rollout's objects is for reading, or what Argo and Trainer need.
+_RULES = {
+    ("serving.kserve.io", "inferenceservices"): {"get", "list", "watch", "create", "update", "patch", "delete"},
+    ("serving.kserve.io", "servingruntimes"): {"get", "list", "create"},
+    ("serving.kserve.io", "inferencegraphs"): {"get", "list", "create", "update", "patch"},
+    ("argoproj.io", "workflowtaskresults"): {"create", "patch"},
+    ("", "configmaps"): {"get"},
+    ("", "secrets"): {"get"},
+    ("", "pods"): {"get", "list", "watch"},
+    ("", "pods/log"): {"get"},
+    ("trainer.kubeflow.org", "trainjobs"): {"get", "list", "watch", "create", "delete"},
+    ("trainer.kubeflow.org", "trainingruntimes"): {"get", "list"},
+}
+
+
+def policy_errors(found: Object) -> list[str]:
+    """What an object does that none of ours may, as "Kind name: what"."""
+    problems = [*_metadata(found)]
+    if found["kind"] == "Secret":
+        problems.append("a Secret in the manifests; name it in check/secrets.yaml and make it by hand")
+    if found["kind"] in ("Role", "ClusterRole"):
+        problems += _rules(found)
+    if found["kind"] == "InferenceService":
+        problems += _rollout(found)
+    pod = pod_of(found)
+    if pod is not None:
+        problems += _pod(found, pod)
+    return [f"{label(found)}: {problem}" for problem in problems]
+
+
+def pod_of(found: Object) -> dict[str, Any] | None:
+    """The pod that an object makes, None for one that makes none."""
+    spec = found.get("spec") or {}
+    if found["kind"] == "CronJob":
+        return spec["jobTemplate"]["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+    if found["kind"] == "ServingRuntime":
+        return spec  # type: ignore[no-any-return]
+    if found["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
+        return spec["template"]["spec"]  # type: ignore[no-any-return]
+    return None
+
+
+def template_labels(found: Object) -> dict[str, str]:
+    """The labels of the pods that an object makes; none for an object that makes none itself."""
+    spec = found.get("spec") or {}
+    template = spec["jobTemplate"]["spec"]["template"] if found["kind"] == "CronJob" else spec.get("template")
+    return ((template or {}).get("metadata") or {}).get("labels") or {}
+
+
+def _metadata(found: Object) -> Iterator[str]:
+    labels = found["metadata"].get("labels") or {}
+    if labels.get(PART_OF) != "sluice":
+        yield f"no label {PART_OF}: sluice"
+    annotations = {**(found["metadata"].get("annotations") or {})}
+    if found["kind"] == "ServingRuntime":
+        annotations |= found["spec"].get("annotations") or {}
+    for what, known, given in (
+        ("label", _LABELS, {**labels, **template_labels(found)}),
+        ("annotation", _ANNOTATIONS, annotations),
+    ):
+        for key, value in given.items():
+            pattern = next((v for k, v in known.items() if re.fullmatch(k, key)), None)
+            if pattern is None:
+                yield f"unknown {what} {key!r}"
+            elif not re.fullmatch(pattern, str(value)):
+                yield f"{what} {key}: {value!r}, expected {pattern}"
+
+
+def _rules(found: Object) -> Iterator[str]:
+    for rule in found.get("rules") or []:
+        for group in rule["apiGroups"]:
+            for resource in rule["resources"]:
+                excess = set(rule["verbs"]) - _RULES.get((group, resource), set())
+                if excess:
+                    yield f"may {', '.join(sorted(excess))} {resource} of {group or 'core'}, which nothing here needs"
+                if resource in ("secrets", "configmaps") and not rule.get("resourceNames"):
+                    yield f"reads every one of the {resource}; name them in resourceNames"
+
+
+def _rollout(found: Object) -> Iterator[str]:
+    spec = found["spec"]
+    predictor, canaries = spec["predictor"], spec.get("canary") or []
+    mode = (found["metadata"].get("annotations") or {}).get(MODE)
+    percent = predictor.get("canaryTrafficPercent")
+    if percent is not None and not 0 <= percent <= 100:
+        yield f"canaryTrafficPercent {percent} is not within 0 to 100 (KServe itself takes it)"
+    if percent is not None and mode == "Standard":
+        yield "canaryTrafficPercent: Standard mode ignores it and would roll out in full; use spec.canary"
+    if canaries and mode != "Standard":
+        yield f"spec.canary: {mode} mode has none; use canaryTrafficPercent, or the annotation {MODE}: Standard"
+    shares = [canary["trafficPercent"] for canary in canaries]
+    if any(not 0 <= share <= 100 for share in shares) or sum(shares) > 100:
+        yield f"spec.canary: trafficPercent {shares} is not within 0 to 100, all together"
+    names = [predictor.get("name", ""), *(canary["predictor"].get("name", "") for canary in canaries)]
+    if len(set(names)) < len(names) or "" in names[1:]:
+        yield f"spec.canary: the names {names} must differ, and each canary needs one"
+    if predictor.get("minReplicas", 1) > predictor.get("maxReplicas", 1):
+        yield "minReplicas is above maxReplicas"
+    if resources := (predictor.get("model") or {}).get("resources"):
+        yield from _bounds(resources)
+
+
+def _pod(found: Object, pod: dict[str, Any]) -> Iterator[str]:
+    for field in ("hostNetwork", "hostPID", "hostIPC"):
+        if pod.get(field):
+            yield f"{field} is a privilege"
+    for volume in pod.get("volumes") or []:
+        if kinds := set(volume) - {"name"} - _VOLUMES:
+            yield f"volume {volume.get('name')}: {', '.join(kinds)} is not among what Pod Security restricted allows"
+    for container in [*(pod.get("initContainers") or []), *pod["containers"]]:
+        where = f"container {container['name']}"
+        yield from (f"{where}: {problem}" for problem in _container(container, pod.get("securityContext") or {}))
+        if found["kind"] in LONG_RUNNING and container in pod["containers"]:
+            yield from (f"{where}: no {p}" for p in ("readinessProbe", "livenessProbe") if not container.get(p))
+
+
+def _container(container: dict[str, Any], pod: dict[str, Any]) -> Iterator[str]:
+    image = container.get("image", "")
+    tag = image.rpartition("/")[2].partition("@")[2] or image.rpartition("/")[2].partition(":")[2]
+    if not tag or tag == "latest":
+        yield f"image {image!r} has no version"
+    yield from _bounds(container.get("resources") or {})
+    own = container.get("securityContext") or {}
+    both = {**pod, **own}
+    if own.get("privileged") or own.get("allowPrivilegeEscalation") is not False:
+        yield "securityContext.allowPrivilegeEscalation is not false"
+    if (own.get("capabilities") or {}).get("drop") != ["ALL"] or own["capabilities"].get("add"):
+        yield "securityContext.capabilities are not: drop [ALL]"
+    if not own.get("readOnlyRootFilesystem"):
+        yield "securityContext.readOnlyRootFilesystem is not true"
+    if both.get("runAsNonRoot") is not True or both.get("runAsUser") == 0:
+        yield "securityContext.runAsNonRoot is not true"
+    if (both.get("seccompProfile") or {}).get("type") != "RuntimeDefault":
+        yield "securityContext.seccompProfile is not RuntimeDefault"
+
+
+def _bounds(resources: dict[str, Any]) -> Iterator[str]:
+    for kind in ("requests", "limits"):
+        given = resources.get(kind) or {}
+        if missing := {"cpu", "memory"} - set(given):
+            yield f"resources.{kind}: no {', '.join(sorted(missing))}"
+        if unknown := set(given) - _RESOURCES:
+            yield f"resources.{kind}: unknown {', '.join(sorted(unknown))}"
+    limits = resources.get("limits") or {}
+    for name, amount in (resources.get("requests") or {}).items():
+        if name in limits and parse_quantity(amount) > parse_quantity(limits[name]):
+            yield f"resources: {name} asks for {amount}, above its limit {limits[name]}"
