@@ -1,9 +1,11 @@
 """The monitoring manifests as plain files of Prometheus and Alertmanager, by which their own tools and servers run."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from components.rollout.manifests import BASE
@@ -11,6 +13,14 @@ from components.rollout.manifests import BASE
 MONITORING = BASE.parent / "monitoring"
 RULES = sorted((MONITORING / "rules").glob("*.yaml"))
 RENAMED = {"source_match": "source_matchers", "target_match": "target_matchers", "api_url": "api_url_file"}
+
+
+def tool(name: str) -> str:
+    """The path of a tool; skips where it is not installed."""
+    found = shutil.which(name)
+    if not found:
+        pytest.skip(f"no {name}: install Debian's prometheus and prometheus-alertmanager")
+    return found
 
 
 def load(path: Path) -> dict[str, Any]:

@@ -7,20 +7,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from monitoring_files import MONITORING, RULES, alertmanager_config, alerts, load, plain
+from monitoring_files import MONITORING, RULES, alertmanager_config, alerts, load, plain, tool
 
 from components.rollout.manifests import BASE, documents
 from load_tests.slo import read_slo
 
 CASES = Path(__file__).parent / "monitoring"
-
-
-def tool(name: str) -> str:
-    """The path of a tool; skips where it is not installed."""
-    found = shutil.which(name)
-    if not found:
-        pytest.skip(f"no {name}: install Debian's prometheus and prometheus-alertmanager")
-    return found
 
 
 def run(*command: str | Path) -> str:
