@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -177,6 +178,8 @@ class Rollout:
             self._judge(through_split if step < 100 else alone, now)
         self.champion()
         now = self.cluster.change(now, self.system, promoted)
+        with suppress(SomebodyElse):  # it is theirs from here on
+            now = self.cluster.wait(now, self.system, lambda seen: seen.settled, self.settings.ready_s)
         self.watch.say(f"{now.created or self.system} has all traffic; the rollout is over", 100)
 
     def _judge(self, look: Callable[[Load, Observed, Watcher], Window], now: Observed) -> None:

@@ -1,4 +1,7 @@
-"""A rollout against the laptop's real control plane, with Locust's real load; only the model behind it is a toy."""
+"""A rollout against the laptop's real control plane, with Locust's real load; only the model behind it is a toy.
+
+Here in Knative mode; in Standard mode the same is an e2e test, and test_rollout_standard.py has what is quick of it.
+"""
 
 import json
 import sys
@@ -11,7 +14,8 @@ from components.rollout.cluster import Cluster
 from components.rollout.component import rollout
 from components.rollout.graph import apply_graphs
 from components.rollout.manifests import read_manifests
-from components.rollout.modes import observe, with_percent
+from components.rollout.modes import observe, with_canary
+from components.rollout.objects import Release
 from components.rollout.operate import rollback, status
 from load_tests.asked import write_asked
 from serving.errors import SluiceError
@@ -71,12 +75,13 @@ class Desk:
         )
 
 
-@pytest.fixture(scope="module")
-def desk(tmp_path_factory):
+@pytest.fixture(scope="module", params=["Knative", pytest.param("Standard", marks=pytest.mark.e2e)])
+def desk(tmp_path_factory, request):
     place = tmp_path_factory.mktemp("rollout")
     plane = process.start(place / "serving", 21000 + hash(str(place)) % 5000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SLUICE_HOME", str(place))
+        patch.setenv("SLUICE_DEPLOYMENT_MODE", request.param)
         process.wait_until_up(place / "serving", 30, plane)
         yield Desk(place)
     plane.terminate()
@@ -102,7 +107,8 @@ def test_a_release_goes_up_a_worse_one_comes_back_and_a_person_can_undo(desk):
     assert [v.gate for v in verdicts if v.passed] == ["load", "load"]
     assert "correct answers" in (desk.place / "report").read_text()
     now = status("codebase")
-    assert (now["version"], now["ready"], now["canary_percent"], now["restored"]) == ("1", True, None, True)
+    assert (now["version"], now["ready"], now["canary_percent"]) == ("1", True, None)
+    assert now["restored"] is (now["mode"] == "Knative"), "in Standard mode stable was never taken away"
 
     promoted, reason = desk.roll_out(good, "3")
     assert promoted, reason
@@ -139,12 +145,17 @@ def graphs_follow(desk):
 
 
 def left_alone(desk, good):
-    """Somebody sets a percent by hand: the next rollout touches nothing and says why."""
+    """Somebody starts a canary by hand: the next rollout touches nothing and says why."""
     cluster = Cluster()
-    cluster.change(observe(cluster.get("codebase")), "codebase", lambda live: with_percent(live, 33))
+    manifests = read_manifests("codebase", desk.settings["manifests"])
+    other = Release(
+        "theirs", "9", manifests.predictor(desk.bundle("theirs").as_uri(), manifests.runtime["metadata"]["name"])
+    )
+    known = observe(cluster.get("codebase"))
+    cluster.change(known, "codebase", lambda live: with_canary(live, manifests.service, other, 33))
     before = cluster.get("codebase")["metadata"]["generation"]
     promoted, reason = desk.roll_out(good, "3")
     assert not promoted
-    assert "under way at 33 %" in reason
+    assert "a canary of bundle theirs (version 9) is under way at 33 %" in reason
     assert cluster.get("codebase")["metadata"]["generation"] == before
     cluster.close()
