@@ -77,14 +77,10 @@ class Images:
         self.buildah("commit", "--quiet", "--rm", container, BASE)
 
     def fetch_wheels(self) -> None:
-        """What the images install, by this machine's own pip with its settings; the build then needs no index."""
-        project = self.home / "project"
-        project.mkdir()
-        for name in ("pyproject.toml", "constraints.txt"):
-            shutil.copy(ROOT / name, project)
-        (project / "README.md").touch()
-        pip = (sys.executable, "-m", "pip", "wheel", "-q", "-w", self.cache / "wheels", "-f", self.cache / "wheels")
-        run(*pip, "setuptools>=77", "torch", ".[train]", "-c", "constraints.txt", cwd=project)
+        """All of the lock, by this machine's own pip with its settings; the build then needs no index."""
+        wheels = self.cache / "wheels"
+        pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, "-f", wheels)
+        run(*pip, "-r", ROOT / "constraints.txt")
         (self.home / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /mnt\n")
 
     def build(self, target: str) -> None:
