@@ -7,7 +7,7 @@ export GX_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test e2e check bench drill compile lint clean
+.PHONY: demo test e2e check bench drill compile lint manifests clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
@@ -32,6 +32,10 @@ lint: $(BIN)/.installed
 
 compile: $(BIN)/.installed
 	$(BIN)/sluice compile
+
+# Nothing is applied. All overlays and combinations of components, or one overlay: make manifests OVERLAY=staging
+manifests: $(BIN)/.installed
+	$(BIN)/python -m manifests.check $(OVERLAY)
 
 check: lint test compile
 

@@ -1,5 +1,6 @@
 """Checks what a cluster would be given, without one: `python -m manifests.check`, which is `make manifests`.
 
-values.py the one file a platform team fills in; build.py kustomize; schema.py every field of every object; references.py
-every name one object has for another; policy.py what the project asks of each; combinations.py which builds are checked.
+values.py: the one file a platform team fills in; build.py: kustomize; schema.py: every field of every object;
+references.py: every name one object has for another; policy.py: what the project asks of each;
+combinations.py: which builds are checked.
 """

@@ -49,5 +49,5 @@ def overlay_directory(name: str) -> Path:
 
 
 def label(found: Object) -> str:
-    """ "Kind name", as people say it."""
+    """Kind and name, as people say it: `Deployment mlflow`."""
     return f"{found.get('kind')} {(found.get('metadata') or {}).get('name')}"

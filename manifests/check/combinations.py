@@ -42,7 +42,9 @@ class Count:
     def __str__(self) -> str:
         """One line for a person."""
         crds = "KServe's CRDs and client models" if self.crds else "KServe's client models (its CRDs are not at hand)"
-        return f"manifests: {self.builds} builds, {self.objects} objects: Kubernetes 1.37, {crds}, references and policy hold"
+        return (
+            f"manifests: {self.builds} builds, {self.objects} objects: Kubernetes 1.37, {crds}, references, policy hold"
+        )
 
 
 def check_overlay(name: str) -> Count:
@@ -85,7 +87,7 @@ def _settings(one: Object, values: dict[str, str]) -> Iterator[str]:
 
 
 def check_all() -> Count:
-    """Check every overlay, the samples, Argo CD's applications and every combination; SluiceError at the first problem."""
+    """Check overlays, sample, Argo CD's applications and every combination; SluiceError at the first that fails."""
     count = Count()
     for name in sorted(p.parent.name for p in OVERLAYS.glob("*/kustomization.yaml")):
         one = check_overlay(name)

@@ -1,5 +1,6 @@
-"""What the project asks of every object beyond its schema: pinned, probed, bounded, unprivileged, percentages that are some."""
+"""What the project asks of every object beyond its schema: pinned, probed, bounded, unprivileged, sound percentages."""
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -29,6 +30,21 @@ _ANNOTATIONS = {
 }
 _RESOURCES = {"cpu", "memory", "nvidia.com/gpu"}
 _VOLUMES = {"configMap", "emptyDir", "persistentVolumeClaim", "secret", "projected", "downwardAPI"}
+# Fields with a few values each that Kubernetes' published schemas leave open; the API server does not.
+_WORDS: dict[str, set[str]] = {
+    "whenUnsatisfiable": {"DoNotSchedule", "ScheduleAnyway"},
+    "topologyKey": {"kubernetes.io/hostname", "topology.kubernetes.io/zone"},
+    "accessModes": {"ReadWriteOnce", "ReadOnlyMany", "ReadWriteMany"},
+    "concurrencyPolicy": {"Allow", "Forbid", "Replace"},
+    "restartPolicy": {"Always", "OnFailure", "Never"},
+    "protocol": {"TCP", "UDP"},
+    "policyTypes": {"Ingress", "Egress"},
+    "operator": {"In", "NotIn", "Exists", "DoesNotExist"},
+    "effect": {"NoSchedule"},
+    "apiGroup": {"rbac.authorization.k8s.io"},
+    "fieldPath": {"metadata.name", "metadata.namespace"},
+    "imagePullPolicy": {"Always", "IfNotPresent", "Never"},
+}
 # What a Role may name at all. Everything but the rollout's objects is for reading, or what Argo and Trainer need.
 _RULES = {
     ("serving.kserve.io", "inferenceservices"): {"get", "list", "watch", "create", "update", "patch", "delete"},
@@ -46,13 +62,20 @@ _RULES = {
 
 def policy_errors(found: Object) -> list[str]:
     """What an object does that none of ours may, as "Kind name: what"."""
-    problems = [*_metadata(found)]
+    problems = [*_metadata(found), *_words(found, "")]
     if found["kind"] == "Secret":
         problems.append("a Secret in the manifests; name it in check/secrets.yaml and make it by hand")
     if found["kind"] in ("Role", "ClusterRole"):
         problems += _rules(found)
-    if found["kind"] == "InferenceService":
-        problems += _rollout(found)
+    for kind, further in (
+        ("InferenceService", _rollout),
+        ("InferenceGraph", _graph),
+        ("NetworkPolicy", _peers),
+        ("StatefulSet", _claims),
+        ("PersistentVolumeClaim", _claims),
+        ("ConfigMap", _dashboard),
+    ):
+        problems += further(found) if found["kind"] == kind else []
     pod = pod_of(found)
     if pod is not None:
         problems += _pod(found, pod)
@@ -97,6 +120,27 @@ def _metadata(found: Object) -> Iterator[str]:
                 yield f"{what} {key}: {value!r}, expected {pattern}"
 
 
+def _words(value: Any, path: str) -> Iterator[str]:
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            yield from _words(item, f"{path}.{number}")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            given = item if isinstance(item, list) else [item]
+            if key in _WORDS and (unknown := [g for g in given if isinstance(g, str) and g not in _WORDS[key]]):
+                yield f"{path}.{key}: {unknown[0]!r} is none of {', '.join(sorted(_WORDS[key]))}".lstrip(".")
+            if key in ("storage", "sizeLimit") and isinstance(item, str) and not _is_quantity(item):
+                yield f"{path}.{key}: {item!r} is no quantity".lstrip(".")
+            yield from _words(item, f"{path}.{key}")
+
+
+def _is_quantity(text: str) -> bool:
+    try:
+        return parse_quantity(text) > 0
+    except ValueError:
+        return False
+
+
 def _rules(found: Object) -> Iterator[str]:
     for rule in found.get("rules") or []:
         for group in rule["apiGroups"]:
@@ -129,6 +173,38 @@ def _rollout(found: Object) -> Iterator[str]:
         yield "minReplicas is above maxReplicas"
     if resources := (predictor.get("model") or {}).get("resources"):
         yield from _bounds(resources)
+
+
+def _graph(found: Object) -> Iterator[str]:
+    if "root" not in found["spec"]["nodes"]:
+        yield "spec.nodes: KServe begins at the node `root`, and there is none"
+    yield from _bounds(found["spec"].get("resources") or {})
+
+
+def _peers(found: Object) -> Iterator[str]:
+    rules = [*(found["spec"].get("ingress") or []), *(found["spec"].get("egress") or [])]
+    for peer in (p for rule in rules for p in [*(rule.get("from") or []), *(rule.get("to") or [])]):
+        chosen = peer.get("namespaceSelector") or {}
+        keys = {*(chosen.get("matchLabels") or {}), *(e["key"] for e in chosen.get("matchExpressions") or [])}
+        if keys - {"kubernetes.io/metadata.name"}:
+            yield f"namespaceSelector by {sorted(keys)}: only kubernetes.io/metadata.name is on every namespace"
+
+
+def _claims(found: Object) -> Iterator[str]:
+    for claim in (
+        [found] if found["kind"] == "PersistentVolumeClaim" else found["spec"].get("volumeClaimTemplates") or []
+    ):
+        if set((claim["spec"].get("resources") or {}).get("requests") or {}) != {"storage"}:
+            yield "a claim's resources.requests must say storage, and that alone"
+
+
+def _dashboard(found: Object) -> Iterator[str]:
+    if "grafana_dashboard" in (found["metadata"].get("labels") or {}):
+        for name, text in found["data"].items():
+            try:
+                json.loads(text if name.endswith(".json") else "")
+            except ValueError:
+                yield f"data.{name}: Grafana reads files that end in .json and are JSON"
 
 
 def _pod(found: Object, pod: dict[str, Any]) -> Iterator[str]:
@@ -172,7 +248,14 @@ def _bounds(resources: dict[str, Any]) -> Iterator[str]:
             yield f"resources.{kind}: no {', '.join(sorted(missing))}"
         if unknown := set(given) - _RESOURCES:
             yield f"resources.{kind}: unknown {', '.join(sorted(unknown))}"
-    limits = resources.get("limits") or {}
-    for name, amount in (resources.get("requests") or {}).items():
-        if name in limits and parse_quantity(amount) > parse_quantity(limits[name]):
-            yield f"resources: {name} asks for {amount}, above its limit {limits[name]}"
+    amounts = {(k, n): a for k in ("requests", "limits") for n, a in (resources.get(k) or {}).items()}
+    numbers: dict[tuple[str, str], Any] = {}
+    for (kind, name), amount in amounts.items():
+        try:
+            numbers[kind, name] = parse_quantity(amount)
+        except ValueError:
+            yield f"resources.{kind}.{name}: {amount!r} is no quantity"
+    for name in resources.get("limits") or {}:
+        low, high = numbers.get(("requests", name)), numbers.get(("limits", name))
+        if low is not None and high is not None and low > high:
+            yield f"resources: {name} asks for {amounts['requests', name]}, above its limit {amounts['limits', name]}"

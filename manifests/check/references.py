@@ -8,7 +8,7 @@ from typing import Any
 import yaml
 
 from manifests.check.build import Object, label
-from manifests.check.policy import pod_of, template_labels
+from manifests.check.policy import pod_of
 from manifests.check.selectors import selector_errors
 
 SECRETS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "secrets.yaml").read_text())
@@ -27,10 +27,16 @@ class Names:
         """The object of that kind and name."""
         return self.objects.get((kind, name))
 
-    def missing(self, kind: str, name: str, known: bool = False) -> Iterator[str]:
+    def missing(self, kind: str, name: str) -> Iterator[str]:
         """One problem when there is no such object."""
-        if (kind, name) not in self.objects and not known:
+        if (kind, name) not in self.objects:
             yield f"there is no {kind} {name!r}"
+
+    def without_key(self, name: str, key: str) -> Iterator[str]:
+        """One problem when the ConfigMap of that name lacks the key."""
+        found = self.get("ConfigMap", name)
+        if found is not None and key not in (found.get("data") or {}):
+            yield f"ConfigMap {name!r} has no key {key!r}"
 
     def services(self) -> dict[str, set[int]]:
         """Services by name with their ports; those that KServe makes listen on 80."""
@@ -75,6 +81,8 @@ def _of_pod(one: Object, names: Names) -> Iterator[str]:
     for volume in volumes.values():
         if "configMap" in volume:
             yield from names.missing("ConfigMap", volume["configMap"].get("name", ""))
+            for item in volume["configMap"].get("items") or []:
+                yield from names.without_key(volume["configMap"]["name"], item["key"])
         if "persistentVolumeClaim" in volume:
             yield from names.missing("PersistentVolumeClaim", volume["persistentVolumeClaim"]["claimName"])
         if "secret" in volume and volume["secret"].get("secretName") not in SECRETS:
@@ -100,10 +108,8 @@ def _environment(container: dict[str, Any], names: Names) -> Iterator[str]:
             yield from secret_errors(source["secretKeyRef"])
         if "configMapKeyRef" in source:
             name, key = source["configMapKeyRef"]["name"], source["configMapKeyRef"]["key"]
-            settings = names.get("ConfigMap", name)
             yield from names.missing("ConfigMap", name)
-            if settings is not None and key not in settings["data"]:
-                yield f"ConfigMap {name!r} has no key {key!r}"
+            yield from names.without_key(name, key)
         for used in re.findall(r"\$\((\w+)\)", variable.get("value") or ""):
             if used not in told:
                 yield f"env {variable['name']} uses $({used}), which no variable before it sets"
@@ -171,9 +177,11 @@ def _endpoint(one: Object, names: Names) -> Iterator[str]:
         model = predictor.get("model") or {}
         runtime = names.get("ServingRuntime", model.get("runtime", ""))
         yield from names.missing("ServingRuntime", model.get("runtime", ""))
-        formats = {f["name"] for f in runtime["spec"]["supportedModelFormats"]} if runtime else set()
-        if runtime and model["modelFormat"]["name"] not in formats:
-            yield f"the ServingRuntime {model['runtime']!r} serves {sorted(formats)}, not {model['modelFormat']['name']!r}"
+        formats = runtime["spec"]["supportedModelFormats"] if runtime else []
+        if runtime and model["modelFormat"] not in formats:
+            yield f"its runtime serves {formats}, not {model['modelFormat']}"
+        if runtime and model.get("protocolVersion") not in runtime["spec"]["protocolVersions"]:
+            yield f"its runtime speaks {runtime['spec']['protocolVersions']}, not {model.get('protocolVersion')!r}"
         scheme, _, rest = model.get("storageUri", "").partition("://")
         if scheme == "pvc":
             yield from names.missing("PersistentVolumeClaim", rest.partition("/")[0])

@@ -1,4 +1,4 @@
-"""Every field of every object: Kubernetes' own schemas, KServe's CRDs and client models, our own for the other kinds."""
+"""Every field of every object: Kubernetes' own schemas, KServe's CRDs and client models, ours for other kinds."""
 
 import functools
 import importlib.resources
@@ -22,16 +22,19 @@ _METADATA = "https://kubernetes.io/api/_definitions.json#/$defs/io.k8s.apimachin
 
 def schema_errors(found: Object, crds: Path = CRDS) -> list[str]:
     """What is wrong with an object's fields, as "Kind name: path: what"; empty when nothing is."""
-    group = str(found.get("apiVersion", "")).rpartition("/")[0]
-    if group == _KSERVE:
+    try:
+        return [f"{label(found)}: {problem}" for problem in _field_errors(found, crds)]
+    except SluiceError as error:
+        return [str(error)]
+
+
+def _field_errors(found: Object, crds: Path) -> list[str]:
+    version, kind = str(found.get("apiVersion")), str(found.get("kind"))
+    if version.startswith(f"{_KSERVE}/"):
         from manifests.check.client_models import model_errors
 
-        problems = [*_messages(kserve_validator(found, crds), found), *model_errors(found)]
-    elif own := own_validator(found):
-        problems = _messages(own, found)
-    else:
-        problems = _messages(kubernetes_validator(str(found.get("apiVersion")), str(found.get("kind"))), found)
-    return [f"{label(found)}: {problem}" for problem in problems]
+        return [*_messages(kserve_validator(found, crds), found), *model_errors(found)]
+    return _messages(own_validator(found) or kubernetes_validator(version, kind), found)
 
 
 def _messages(validator: Any, found: Object) -> list[str]:
@@ -49,9 +52,7 @@ def kubernetes_validator(version: str, kind: str) -> Any:
     try:
         schema = json.loads((folder / f"{stem}.json").read_text())
     except FileNotFoundError:
-        raise SluiceError(
-            f"{kind} ({version}): Kubernetes 1.37 has no such kind, and manifests/check/schemas none"
-        ) from None
+        raise SluiceError(f"{kind} ({version}): neither Kubernetes 1.37 nor check/schemas has it") from None
     return jsonschema.Draft202012Validator(schema, registry=_definitions())
 
 

@@ -65,7 +65,7 @@ def _chooses(selector: dict[str, Any], labels: Mapping[str, str]) -> bool:
             "In": there in values,
             "NotIn": there not in values,
         }
-        if not holds[wanted["operator"]]:
+        if not holds.get(wanted["operator"], False):
             return False
     return True
 

@@ -72,9 +72,7 @@ def read_values(path: Path) -> dict[str, str]:
         if not equals:
             raise SluiceError(f"{where}: {line!r} is neither NAME=value nor a comment")
         if key not in SETTINGS:
-            raise SluiceError(
-                f"{where}: unknown setting {key!r}; the settings are those of the other overlays' values.env"
-            )
+            raise SluiceError(f"{where}: unknown setting {key!r}; the other overlays' values.env has them all")
         if key in values:
             raise SluiceError(f"{where}: {key} is set twice")
         values[key] = value
