@@ -32,7 +32,15 @@ def port() -> int:
     return random.randrange(12000, 19000)
 
 
-def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_losing_a_request(tiny_bundle, tmp_path):
+@pytest.fixture(params=["Knative", "Standard"])
+def mode(request, monkeypatch):
+    monkeypatch.setenv("SLUICE_DEPLOYMENT_MODE", request.param)
+    return request.param
+
+
+def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_losing_a_request(
+    tiny_bundle, tmp_path, mode
+):
     settings = settings_of(tiny_bundle)
     with control_plane(tmp_path, port()):
         stage = Stage("codebase", tiny_bundle, tmp_path / "bundles", settings, faults.asked_of(tiny_bundle))
@@ -85,7 +93,7 @@ def test_broken_transcribers_are_rolled_back_too_and_no_recording_is_lost(speech
     assert "never got ready: ModelLoadFailed" in why["never ready"]
 
 
-def test_a_first_deployment_that_misses_its_slo_is_not_left_to_users(tiny_bundle, tmp_path):
+def test_a_first_deployment_that_misses_its_slo_is_not_left_to_users(tiny_bundle, tmp_path, mode):
     stage = Stage("codebase", tiny_bundle, tmp_path / "b", RolloutSettings(**QUICK), faults.asked_of(tiny_bundle))
     slow, settings = stage.faulty("slow", "--delay", "0.4")
     with control_plane(tmp_path / "home", port()):
@@ -99,7 +107,7 @@ def test_the_drill_is_a_command_with_an_exit_code(tiny_bundle, capfd):
     assert "rolled back" in capfd.readouterr().out
 
 
-def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(tiny_bundle, tmp_path):
+def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(tiny_bundle, tmp_path, mode):
     asked = tmp_path / "asked"
     rows = faults.asked_of(tiny_bundle)
     write_asked(rows, asked)
@@ -123,7 +131,8 @@ def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(ti
             promoted, reason = roll_out(newer, "2")
         assert promoted, reason
         assert "taking up the canary" in (tmp_path / "page.html").read_text()
-        assert (status("codebase")["version"], status("codebase")["canary_percent"]) == ("2", None)
+        now = status("codebase")
+        assert (now["mode"], now["version"], now["canary_percent"]) == (mode, "2", None)
         seen = users.samples()
         assert len(seen) > 100
         assert list(seen[seen["status"] != 200]["error"]) == []
@@ -145,7 +154,7 @@ print(*release("codebase", Path("{0}"), "", "2", Path("{1}"), settings, Path("{3
 """
 
 
-def test_a_rollout_that_somebody_interferes_with_lets_go(tiny_bundle, tmp_path):
+def test_a_rollout_that_somebody_interferes_with_lets_go(tiny_bundle, tmp_path, mode):
     newer = faults.copy_bundle(tiny_bundle, tmp_path / "newer", "e2e")
     asked = faults.asked_of(tiny_bundle)
     stage = Stage("codebase", tiny_bundle, tmp_path / "b", RolloutSettings(**QUICK), asked)
