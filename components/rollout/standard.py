@@ -37,7 +37,7 @@ from serving.errors import SluiceError
 from serving.laptop.modes import ANNOTATION, STANDARD, deployment_mode
 from serving.laptop.standard.rules import SCALING, workload_name
 
-HANDOVER = (100,)
+HANDOVER: tuple[int, ...] = (100,)
 # The status says when the route was written, and nothing says when the gateway follows: it takes well under a second.
 PAUSE_S = 1.0
 # On the object: a first deployment that has passed no gate yet. Taking it away restarts the pods one by one, once.
