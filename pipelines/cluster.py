@@ -72,13 +72,14 @@ class Environment(Settings):
 class Step(Settings):
     """What one step asks of the cluster.
 
-    cpu: request. cpu_limit: none unless given. memory: request and limit at once, so that no neighbour takes it away.
-    gpu: how many of ``gpu_type``. node_selector, labels: label to value. timeout_s: seconds before the pod is ended.
-    retries: how often a failed pod is started again, after ``backoff_s`` seconds, then ``backoff_factor`` times as
-    long, up to ``backoff_max_s``. cache: False never reuses results; True leaves it to the pipeline, in which
-    steps that read live state are never cached.
+    image: another than the cluster's, such as one for CUDA. cpu: request. cpu_limit: none unless given. memory: request
+    and limit at once, so that no neighbour takes it away. gpu: how many of ``gpu_type``. node_selector, labels: label
+    to value. timeout_s: seconds before the pod is ended. retries: how often a failed pod is started again, after
+    ``backoff_s`` seconds, then ``backoff_factor`` times as long, up to ``backoff_max_s``. cache: False never reuses
+    results; True leaves it to the pipeline, in which steps that read live state are never cached.
     """
 
+    image: str = ""
     cpu: Cpu = "1"
     cpu_limit: Cpu | None = None
     memory: Memory = "2Gi"
@@ -181,7 +182,7 @@ def dress(task: "PipelineTask", room: str, code: str) -> None:
     if cluster is None:
         return
     step = cluster.of(room)
-    task.set_container_image(cluster.image or IMAGE)
+    task.set_container_image(step.image or cluster.image or IMAGE)
     task.container_spec.args = [*task.container_spec.args, "--sluice_code_digest", code]
     _resources(task, step)
     _placement(task, step)

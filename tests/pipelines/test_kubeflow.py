@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from typer.testing import CliRunner
 from pipelines import follow, kubeflow
 from pipelines.cli import app
 from pipelines.compiling import Compiled
+from pipelines.systems import remote_revision
 from serving.errors import SluiceError
 
 
@@ -43,25 +45,44 @@ def run(state: str, *tasks: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"run_id": "run-1", "state": state, "run_details": {"task_details": list(tasks)}, **more}
 
 
-def test_a_run_starts_from_a_version_named_by_its_digest_which_is_uploaded_once(kfp_server: Recorder) -> None:
-    first = sluice("submit", "codebase", "--param", "part=all", "--param", "revision=abc")
-    second = sluice("submit", "codebase", "--param", "source=/data/ours")
+def test_a_run_starts_from_a_version_named_by_its_digest_which_is_uploaded_once(
+    kfp_server: Recorder, compiled: Compiled
+) -> None:
+    connected = kubeflow.connect()
+    version = kubeflow.upload(connected, compiled)
+    assert version.new and version.name == f"codebase-{compiled.digest}"
+    told = sluice("submit", "codebase", "--param", "part=all", "--param", "source=/data/ours")
     (created,), (experiment,) = kfp_server.sent("POST", "/pipelines"), kfp_server.sent("POST", "/experiments")
     assert created["body"]["display_name"] == experiment["body"]["display_name"] == "codebase"
     (uploaded,) = kfp_server.sent("POST", "/pipelines/upload_version")
-    name = uploaded["query"]["name"]
-    assert name.startswith("codebase-") and name in first and name in second
+    assert uploaded["query"]["name"] == version.name and version.name in told, "the same text is the same version"
     assert uploaded["query"]["pipelineid"] == "pipeline-1"
     pipeline, platform = yaml.safe_load_all(uploaded["body"])
     assert pipeline["pipelineInfo"]["name"] == "codebase" and "kubernetes" in platform["platforms"]
-    bodies = [one["body"] for one in kfp_server.sent("POST", "/runs")]
-    assert bodies[0]["runtime_config"]["parameters"] == {"part": "all", "revision": "abc"}
-    assert bodies[0]["service_account"] == "sluice-pipeline" and bodies[0]["experiment_id"] == "experiment-1"
-    assert bodies[0]["pipeline_version_reference"] == {"pipeline_id": "pipeline-1", "pipeline_version_id": "pipeline-1"}
-    assert bodies[0]["display_name"].startswith("codebase 20")
-    assert bodies[1]["runtime_config"]["parameters"]["revision"] > "2026", "a source of one's own is read anew"
+    (body,) = (one["body"] for one in kfp_server.sent("POST", "/runs"))
+    revision = body["runtime_config"]["parameters"].pop("revision")
+    assert revision > "2026", "a source of one's own is read anew"
+    assert body["runtime_config"]["parameters"] == {"part": "all", "source": "/data/ours"}
+    assert body["service_account"] == "sluice-pipeline" and body["experiment_id"] == "experiment-1"
+    assert body["pipeline_version_reference"] == {"pipeline_id": "pipeline-1", "pipeline_version_id": "pipeline-1"}
+    assert body["display_name"].startswith("codebase 20")
     assert {one["token"] for one in kfp_server.asked} == {"Bearer secret"}
-    assert f"{kfp_server.url}/#/runs/details/run-1" in first
+    assert f"{kfp_server.url}/#/runs/details/run-1" in told
+
+
+def test_the_default_source_is_as_new_as_peoples_votes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from serving.feedback import FeedbackStore
+
+    assert remote_revision("") == ""
+    url = f"sqlite:///{tmp_path}/feedback.db"
+    monkeypatch.setenv("SLUICE_FEEDBACK_DB", url)
+    assert remote_revision("") == ""
+    store = FeedbackStore(url, "")
+    store.served("r1", "rev-1", "where are rows fetched?", ["p0"])
+    store.flush()
+    store.feedback("r1", "up", None)
+    store.close()
+    assert remote_revision("") == "1 votes"
 
 
 def test_a_schedule_takes_the_place_of_the_one_before(kfp_server: Recorder, compiled: Compiled) -> None:
@@ -95,7 +116,6 @@ def test_a_namespace_goes_with_everything_that_several_users_share(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("submit", "codebase", "--param", "epochs=3"), "epochs: no such parameter; there is base_model, part"),
         (("submit", "codebase", "--param", "epochs"), "--param epochs: expected name=value"),
         (("submit", "movies"), "no system 'movies'"),
         (("schedule", "codebase", "--cron", "3 am"), "expected five fields"),
@@ -110,6 +130,16 @@ def test_a_mistake_is_refused_before_anything_is_sent(
     with pytest.raises(SluiceError, match=sentence):
         sluice(*arguments)
     assert kfp_server.asked == []
+
+
+def test_parameters_that_the_pipeline_does_not_have_or_cannot_read_are_refused(compiled: Compiled) -> None:
+    assert kubeflow.arguments(compiled, {"part": "all"}) == {"part": "all"}
+    with pytest.raises(SluiceError, match="--param epochs: no such parameter; there is base_model, part, revision"):
+        kubeflow.arguments(compiled, {"epochs": "3"})
+    numbers = replace(compiled, parameters={"epochs": {"parameterType": "NUMBER_INTEGER"}})
+    assert kubeflow.arguments(numbers, {"epochs": "3"}) == {"epochs": 3}
+    with pytest.raises(SluiceError, match="--param epochs=three: expected a value of type NUMBER_INTEGER"):
+        kubeflow.arguments(numbers, {"epochs": "three"})
 
 
 @pytest.mark.parametrize(
