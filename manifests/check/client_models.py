@@ -5,7 +5,7 @@ from typing import Any
 
 from manifests.check.build import Object
 
-_PLAIN = {"str": str, "int": int, "bool": bool, "float": (int, float)}
+_PLAIN: dict[str, Any] = {"str": str, "int": int, "bool": bool, "float": (int, float)}
 
 
 def model_errors(found: Object) -> list[str]:

@@ -86,11 +86,11 @@ def pod_of(found: Object) -> dict[str, Any] | None:
     """The pod that an object makes, None for one that makes none."""
     spec = found.get("spec") or {}
     if found["kind"] == "CronJob":
-        return spec["jobTemplate"]["spec"]["template"]["spec"]  # type: ignore[no-any-return]
+        return spec["jobTemplate"]["spec"]["template"]["spec"]
     if found["kind"] == "ServingRuntime":
-        return spec  # type: ignore[no-any-return]
+        return spec
     if found["kind"] in ("Deployment", "StatefulSet", "DaemonSet", "Job"):
-        return spec["template"]["spec"]  # type: ignore[no-any-return]
+        return spec["template"]["spec"]
     return None
 
 

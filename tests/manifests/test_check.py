@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import yaml
 
 from components.rollout.manifests import read_manifests
 from manifests.check.__main__ import main
@@ -19,7 +20,8 @@ from manifests.check.combinations import (
     check_sample,
     servings,
 )
-from manifests.check.values import SETTINGS, read_values
+from manifests.check.references import SECRETS
+from manifests.check.values import CONSTANTS, SETTINGS, read_values
 from serving.errors import SluiceError
 
 STAGING = OVERLAYS / "staging"
@@ -212,6 +214,14 @@ def test_a_wrong_value_is_told_with_its_file_before_anything_is_built(told, tmp_
 def test_both_overlays_set_the_same_settings_in_the_same_order():
     for overlay in ("staging", "production"):
         assert list(read_values(OVERLAYS / overlay / "values" / "values.env")) == list(SETTINGS)
+
+
+def test_the_steps_ask_for_settings_secrets_and_an_account_that_there_are(built):
+    asked = yaml.safe_load((MANIFESTS.parent / "pipelines" / "cluster.yaml").read_text())
+    for source, known in (("config", {"sluice-settings": {*SETTINGS, *CONSTANTS}}), ("secrets", SECRETS)):
+        for one in asked[source]:
+            assert {*one["required"], *one["optional"]} - set(known[one["name"]]) == set()
+    assert asked["service_account"] in [o["metadata"]["name"] for o in built[0] if o["kind"] == "ServiceAccount"]
 
 
 def test_an_unknown_overlay_is_refused_with_those_there_are(capsys):
