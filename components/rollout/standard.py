@@ -130,8 +130,10 @@ def _foreign(canaries: list[Any], stable: Mapping[str, Any]) -> str:
 def _shares(
     service: str, names: tuple[str, ...], shown: Mapping[str, Any], answers: bool, status: Mapping[str, Any]
 ) -> tuple[Share, ...]:
-    """The route as KServe weighs it: a canary takes part once it is ready, stable has the rest."""
+    """The route as KServe weighs it: a canary takes part once it is ready, stable has the rest; none without a route."""
     newest, stable = names
+    if not status.get("url"):
+        return ()
     percent = int(shown.get("trafficPercent", 0)) if shown.get("ready") else 0
     address = (status.get("address") or {}).get("url", "")
     found = [Share(newest, percent, True, _own(service, newest, address))] if shown.get("ready") else []

@@ -181,6 +181,8 @@ def test_what_a_canary_shows_is_read_from_its_own_status():
     told = {"name": "r-b2", "ready": False, "trafficPercent": 10}
     obj["status"] = {"conditions": ready, "canaryStatuses": [told], "address": address, "observedGeneration": 99}
     assert not observe(obj).settled
+    assert observe(obj).shares == (), "the gateway has no route yet"
+    obj["status"]["url"] = "http://codebase-default.example.com"
     told |= {"trafficPercent": 50}
     assert [(s.revision, s.percent) for s in observe(obj).shares] == [("codebase-r-b1-predictor", 100)]
     told |= {"ready": True}
