@@ -13,13 +13,18 @@ def champion(system: str, challenger: Input[Model], fallback: Input[Model], cham
         system: Name of the system; the registered model is "sluice-<system>".
         challenger: The new bundle; if it was judged before, the champion of then is the answer.
         fallback: Bundle of the base model, the champion of a first run.
-        champion: The champion's bundle, in its own place: nothing is copied.
+        champion: The champion's bundle: in its own place on a disk, copied from an object store (metadata ``stored``).
     """
     from pathlib import Path
 
     from components.champion.find import find_champion
+    from components.storage import copy_to, is_url
 
     found = find_champion(system, Path(challenger.path))
-    champion.uri = found.path or fallback.uri
+    if found.path and found.local and is_url(found.path):
+        copy_to(found.local, Path(champion.path))
+        champion.metadata["stored"] = found.path
+    else:
+        champion.uri = found.path or fallback.uri
     champion.metadata["version"] = found.version
     return found.version

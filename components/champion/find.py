@@ -11,10 +11,11 @@ from serving.files import digest
 
 
 class Standing(NamedTuple):
-    """The version to beat and its bundle; version "base" with no path when nothing was promoted yet."""
+    """The version to beat and its bundle's place (path or URL) and directory here; "base" has none of both."""
 
     version: str
     path: str | None
+    local: Path | None = None
 
 
 def find_champion(system: str, challenger: Path) -> Standing:
@@ -33,9 +34,10 @@ def find_champion(system: str, challenger: Path) -> Standing:
         entry = None if known.compared_with == registry.BASE else registry.version_of(system, known.compared_with)
     if entry is None:
         return Standing(registry.BASE, None)
-    if not (Path(entry.path) / "bundle.json").is_file():
+    try:
+        return Standing(entry.version, entry.path, registry.bundle_of(entry))
+    except SluiceError as error:
         raise SluiceError(
-            f"champion of {system}, version {entry.version}: its bundle {entry.path} is gone; "
-            "restore that directory, or move the alias champion to a version that still has one"
-        )
-    return Standing(entry.version, entry.path)
+            f"champion of {system}, version {entry.version}: {error}, or move the alias champion to a version that "
+            "still has one"
+        ) from error

@@ -20,16 +20,22 @@ def register(
         bundle: Directory of the bundle.
         verdict: Verdicts of the gates so far (JSON list).
         settings: Section "register" (components/register/settings.py).
-        stored: The stored bundle, which outlives this run: what a rollout serves.
+        stored: The stored bundle, which outlives this run: its own directory, or a copy of the bundle here and the
+            URL in the object store as metadata ``stored``: what a rollout serves.
     """
     from pathlib import Path
 
     from components.register import registry
     from components.register.settings import RegisterSettings
+    from components.storage import copy_to, is_url
     from serving.verdict import read_verdicts
 
     chosen = RegisterSettings(**settings)
     entry = registry.register(system, Path(bundle.path), read_verdicts(verdict.path), chosen.experiment)
-    stored.uri = entry.path
+    if is_url(entry.path):
+        copy_to(Path(bundle.path), Path(stored.path))
+        stored.metadata["stored"] = entry.path
+    else:
+        stored.uri = entry.path
     stored.metadata.update(version=entry.version, digest=entry.digest)
     return entry.version

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.register.store import keep
+from components.register.store import keep, local
 from serving.bundle import Bundle
 from serving.errors import SluiceError
 from serving.files import home
@@ -26,7 +26,10 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class Entry:
-    """One registered version. ``status``: registered, refused (a gate failed), promoted, rolled back or replaced."""
+    """One registered version. ``path``: its bundle's directory, or URL in an object store (see `bundle_of`).
+
+    ``status``: registered, refused (a gate failed), promoted, rolled back or replaced.
+    """
 
     version: str
     path: str
@@ -95,6 +98,14 @@ def find(system: str, digest: str) -> Entry | None:
     return next((e for e in history(system) if e.digest == digest), None)
 
 
+def bundle_of(entry: Entry) -> Path:
+    """The entry's bundle as a local directory, fetched from the object store if it is there.
+
+    Errors: `SluiceError` if it is gone or is not what was registered.
+    """
+    return local(entry.path, entry.digest)
+
+
 def _aliases(client: Any, system: str) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
@@ -124,7 +135,7 @@ def register(system: str, bundle: Path, verdicts: Iterable[Verdict], experiment:
 
     The run holds lineage (digests of data and code, the parent study's run), parameters, metrics and the verdicts. The
     alias challenger moves to it if every verdict passed; otherwise it is kept as refused, for the record. Out: its
-    entry, whose ``path`` is the stored bundle. Errors: `SluiceError` if it is no bundle or cannot be stored.
+    entry, whose ``path`` is the stored bundle's place. Errors: `SluiceError` if it is no bundle or cannot be stored.
     """
     path, digest = keep(bundle, system)
     verdicts = list(verdicts)
@@ -133,7 +144,7 @@ def register(system: str, bundle: Path, verdicts: Iterable[Verdict], experiment:
     known = find(system, digest)
     if known is None:
         champion = champion_of(system)
-        run = _track(client, system, Bundle.read(path), digest, verdicts, experiment or name)
+        run = _track(client, system, Bundle.read(bundle), digest, verdicts, experiment or name)
         _ensure_model(client, system)
         tags = {
             "digest": digest,
@@ -141,7 +152,7 @@ def register(system: str, bundle: Path, verdicts: Iterable[Verdict], experiment:
             "status": "registered" if passed else "refused",
             **{f"gate.{v.gate}": _word(v) for v in verdicts},
         }
-        made = client.create_model_version(name, source=str(path), run_id=run, tags=tags)
+        made = client.create_model_version(name, source=path, run_id=run, tags=tags)
         known = version_of(system, str(made.version))
     elif known.status == "refused" and passed:  # a person overruled the gate since
         record(system, known.version, verdicts)

@@ -8,7 +8,7 @@ from typing import Any
 from components.task import part, task_of
 from components.train.settings import Hyperparameters
 from components.tune.settings import TuneSettings, hyperparameters_of, suggest, trial_settings, tune_settings
-from components.tune.study import OWNER, Surplus, counts, has_heartbeat, join, owner, refuse_surplus, release_dead
+from components.tune.study import OWNER, Surplus, counts, heartbeat_s, join, owner, refuse_surplus, release_dead
 from serving.errors import SluiceError
 
 
@@ -25,24 +25,32 @@ class Bench:
         self.data = self.task.read(base, corpus, examples, trial_settings(settings, Hyperparameters(), self.task))
 
     def objective(self, trial: Any) -> float:
-        """Best validation figure of a short training run; stops early where the pruner says so."""
+        """Best validation figure of a short training run; stops early where the pruner says so.
+
+        It also stops where another worker has taken the trial over, and says so in ``taken_over``.
+        """
+        import optuna
+
+        try:
+            trial.set_user_attr(OWNER, owner())
+            refuse_surplus(trial.study, trial, self.settings.n_trials)
+            return self._train(trial)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            self.taken_over = True
+            raise
+
+    def _train(self, trial: Any) -> float:
         import optuna
 
         from components.train.loop import Trainer
 
-        trial.set_user_attr(OWNER, owner())
-        refuse_surplus(trial.study, trial, self.settings.n_trials)
         hyper = hyperparameters_of(suggest(trial, self.settings.space))
         chosen = trial_settings(self.settings, hyper, self.task)
         trainer = Trainer(self.task.learner(self.base, self.data, hyper, chosen), hyper, chosen)
         metric = trainer.learner.metric
 
         def report(rung: int, scores: dict[str, float]) -> None:
-            try:
-                trial.report(scores[metric], rung)
-            except optuna.exceptions.UpdateFinishedTrialError:
-                self.taken_over = True
-                raise
+            trial.report(scores[metric], rung)
             print(f"trial {trial.number}, rung {rung}: {metric} {scores[metric]:.4f}", file=sys.stderr, flush=True)
             if trial.should_prune() and rung < self.settings.rungs:
                 raise optuna.TrialPruned
@@ -72,7 +80,7 @@ def search(
         if now["finished"] + now["running"] < chosen.n_trials:
             bench = bench or Bench(corpus, examples, base, chosen)
             run_one(shared, bench)
-        elif now["running"] and now["finished"] < chosen.n_trials and has_heartbeat(shared):
+        elif now["running"] and now["finished"] < chosen.n_trials and heartbeat_s(shared):
             time.sleep(1)
         else:
             return now["finished"]
@@ -84,7 +92,7 @@ def run_one(study: Any, bench: Bench) -> None:
 
     try:
         study.optimize(bench.objective, n_trials=1, catch=(Surplus,))
-    except ValueError:
+    except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
         if not bench.taken_over:
             raise
         bench.taken_over = False

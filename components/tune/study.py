@@ -16,6 +16,8 @@ from serving.files import digest, home
 
 OWNER = "owner"
 SURPLUS = "surplus"
+GRACE = 6
+"""Heartbeats that may fail before a worker counts as dead."""
 
 
 def storage() -> Any:
@@ -42,7 +44,7 @@ def storage() -> Any:
                 place,
                 engine_kwargs={"pool_pre_ping": True},
                 heartbeat_interval=beat,
-                grace_period=6 * beat,
+                grace_period=GRACE * beat,
                 heartbeat_stale_trial_callback=queue_again,
             )
     except (SQLAlchemyError, ImportError) as error:
@@ -141,9 +143,10 @@ def owner() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-def has_heartbeat(study: Any) -> bool:
-    """Whether the study's storage notices a dead worker wherever it ran."""
-    return getattr(study._storage, "heartbeat_interval", None) is not None
+def heartbeat_s(study: Any) -> int:
+    """Seconds between two signs of life of a running trial; 0 where the storage has none."""
+    ask = getattr(study._storage, "get_heartbeat_interval", None)
+    return (ask() if ask else None) or 0
 
 
 def release_dead(study: Any) -> int:
@@ -154,13 +157,13 @@ def release_dead(study: Any) -> int:
     """
     import optuna
 
-    beats, released = has_heartbeat(study), 0
-    if beats:
+    beat, released = heartbeat_s(study), 0
+    if beat:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             optuna.storages.fail_stale_trials(study)
     for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
-        if not (_never_began(trial, study._storage.grace_period) if beats else _died_here(trial)):
+        if not (_never_began(trial, GRACE * beat) if beat else _died_here(trial)):
             continue
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):  # another worker was faster
             if study._storage.set_trial_state_values(trial._trial_id, optuna.trial.TrialState.FAIL):

@@ -49,7 +49,7 @@ def make_bundle(directory, content: str):
 def test_without_a_registry_the_base_model_is_the_champion(tmp_path, monkeypatch):
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "new"))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    assert find_champion("codebase", tmp_path) == ("base", None)
+    assert find_champion("codebase", tmp_path)[:2] == ("base", None)
     assert not (tmp_path / "new").exists()
 
 
@@ -110,11 +110,11 @@ def test_a_challenger_judged_before_meets_the_champion_of_then(home, tmp_path):
     first, second = make_bundle(tmp_path / "a", "then"), make_bundle(tmp_path / "b", "now")
     one = registry.register("rerun", first, PASSED)
     registry.promote("rerun", one.version)
-    assert find_champion("rerun", first) == ("base", None)
-    assert find_champion("rerun", second) == (one.version, one.path)
+    assert find_champion("rerun", first)[:2] == ("base", None)
+    assert find_champion("rerun", second)[:2] == (one.version, one.path)
     two = registry.register("rerun", second, PASSED)
     registry.promote("rerun", two.version)
-    assert find_champion("rerun", second) == (one.version, one.path)
+    assert find_champion("rerun", second)[:2] == (one.version, one.path)
 
 
 def test_a_champion_whose_bundle_is_gone_is_one_clear_error(home, tmp_path):
