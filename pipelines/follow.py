@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from pipelines.kubeflow import Kubeflow, spoken
+from pipelines.kubeflow import Away, Kubeflow, spoken
 from serving.errors import SluiceError
 
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
@@ -66,7 +66,7 @@ def _look(kubeflow: Kubeflow, run_id: str, page: str) -> Any:
             with spoken(kubeflow.host):
                 return kubeflow.client.runs.run_service_get_run(run_id=run_id, _request_timeout=(10, 30))
         except SluiceError as error:
-            if "refused" in str(error) or attempt == PATIENCE - 1:
+            if not isinstance(error, Away) or attempt == PATIENCE - 1:
                 raise SluiceError(f"{error}; the run goes on: {page}") from error
         time.sleep(EVERY_S)
     raise AssertionError

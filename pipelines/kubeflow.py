@@ -19,6 +19,10 @@ SCHEDULED_TIME = "[[ScheduledTime]]"
 LOST = {401: "KFP_TOKEN is missing or has expired", 403: "KFP_TOKEN may not do this in that namespace"}
 
 
+class Away(SluiceError):
+    """KFP does not answer, or not with sense, which may be over in a moment."""
+
+
 @dataclass(frozen=True)
 class Kubeflow:
     """A KFP that answered: its client, its address, and the namespace of runs ("" where KFP has a single user)."""
@@ -111,9 +115,10 @@ def spoken(host: str) -> Iterator[None]:
     except kfp_server_api.ApiException as error:
         if error.status in LOST:
             raise SluiceError(f"{host} refused: {LOST[error.status]} (HTTP {error.status})") from error
-        raise SluiceError(f"{host} refused (HTTP {error.status}): {_message(error)}") from error
+        kind = Away if (error.status or 0) >= 500 else SluiceError
+        raise kind(f"{host} refused (HTTP {error.status}): {_message(error)}") from error
     except urllib3.exceptions.HTTPError as error:
-        raise SluiceError(f"{host} no longer answers: {error}") from error
+        raise Away(f"{host} no longer answers: {error}") from error
 
 
 def _message(error: Any) -> str:

@@ -68,7 +68,7 @@ def _handler(recorder: Recorder) -> type[BaseHTTPRequestHandler]:
             recorder.asked.append({"method": self.command, "path": path, "query": query, "body": body, "token": token})
             found = {"message": "no"} if recorder.status != 200 else recorder.answer(self.command, path, query, body)
             answer = json.dumps(found).encode()
-            self.send_response(recorder.status)
+            self.send_response(found.get("http", recorder.status))
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(answer)))
             self.end_headers()

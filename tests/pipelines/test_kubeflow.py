@@ -178,6 +178,7 @@ def test_a_run_that_is_waited_for_shows_its_steps_and_outlives_a_bad_moment(
     done = [task("ingest", "SUCCEEDED", 7), task("ingest-driver", "SUCCEEDED", 1), task("root", "RUNNING")]
     kfp_server.runs = [
         run("PENDING"),
+        {"http": 503, "message": "one moment"},
         run("RUNNING", *done, task("make-qa", "RUNNING")),
         run("SUCCEEDED", *done, task("make-qa", "SKIPPED", 1)),
     ]
@@ -212,3 +213,12 @@ def test_a_wait_is_given_up_when_the_token_expires_and_the_run_goes_on(kfp_serve
     kfp_server.status = 401
     with pytest.raises(SluiceError, match="expired .*; the run goes on: http"):
         follow.follow(connected, "run-1", {}, Console(quiet=True))
+
+
+def test_a_kfp_that_stays_away_is_given_up_in_the_end(kfp_server: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(follow, "EVERY_S", 0.01)
+    connected = kubeflow.connect()
+    kfp_server.runs = [{"http": 503, "message": "one moment"}]
+    with pytest.raises(SluiceError, match=r"\(HTTP 503\): one moment; the run goes on"):
+        follow.follow(connected, "run-1", {}, Console(quiet=True))
+    assert len(kfp_server.sent("GET", "/runs/run-1")) == follow.PATIENCE
