@@ -85,8 +85,9 @@ class Browser:
         """Until an expression is true."""
         until = time.monotonic() + seconds
         while not self.run(f"Boolean({script})"):
-            page = self.run("document.body.innerText")
-            assert time.monotonic() < until, f"{script} never became true; errors: {self.errors}; page: {page}"
+            if time.monotonic() > until:
+                page = self.run("document.body?.innerText")  # a page that is being loaded has no body yet
+                raise AssertionError(f"{script} never became true; errors: {self.errors}; page: {page}")
             time.sleep(0.02)
 
     def choose(self, selector: str, file: Path) -> None:
@@ -96,10 +97,15 @@ class Browser:
         self.call("DOM.setFileInputFiles", files=[str(file)], nodeId=node)
 
     def press(self, selector: str) -> None:
-        """Click the middle of an element, as a pointer does."""
-        found = f"document.querySelector({json.dumps(selector)})"
-        self.run(f"{found}.scrollIntoView({{block: 'center'}})")
-        box = self.run(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({found}.getBoundingClientRect())")
+        """Click the middle of an element, as a pointer does: once it stands still and nothing lies over it."""
+        self.run(f"window.wanted = document.querySelector({json.dumps(selector)})")
+        self.run("wanted.scrollIntoView({block: 'center'})")
+        frame = "new Promise(drawn => requestAnimationFrame(() => requestAnimationFrame(drawn)))"
+        middle = "(b => [b.x + b.width / 2, b.y + b.height / 2])(wanted.getBoundingClientRect())"
+        before = None
+        while (box := self.run(f"{frame}.then(() => {middle})")) != before:
+            before = box
+        self.wait(f"wanted.contains(document.elementFromPoint({box[0]}, {box[1]}))")
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
