@@ -130,7 +130,7 @@ def _foreign(canaries: list[Any], stable: Mapping[str, Any]) -> str:
 def _shares(
     service: str, names: tuple[str, ...], shown: Mapping[str, Any], answers: bool, status: Mapping[str, Any]
 ) -> tuple[Share, ...]:
-    """The route as KServe weighs it: a canary takes part once it is ready, stable has the rest; none without a route."""
+    """The route as KServe weighs it, if there is one: a canary takes part once it is ready, stable has the rest."""
     newest, stable = names
     if not status.get("url"):
         return ()
