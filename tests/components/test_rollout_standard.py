@@ -42,7 +42,9 @@ def desk(tmp_path_factory):
         desk = Desk(place)
         manifests = read_manifests(NAME, desk.settings["manifests"]).fitting(None)
         cluster = Cluster()
-        yield SimpleNamespace(desk=desk, manifests=manifests, cluster=cluster)
+        there = SimpleNamespace(desk=desk, manifests=manifests, cluster=cluster)
+        deploy_first(there)
+        yield there
         cluster.close()
     plane.terminate()
     plane.wait(30)
@@ -78,6 +80,12 @@ def roll_out(desk, now, new):
     return shown(desk, edit(desk, shown(desk, start(desk, now, new, 100), 100), promoted), 100)
 
 
+def deploy_first(desk):
+    now = shown(desk, observe(desk.cluster.create(first(desk.manifests.service, release(desk, "b1")))), 100)
+    assert decide(now, "b1", (50, 100)).move is Move.RESUME, "no gate has passed yet"
+    shown(desk, edit(desk, now, promoted), 100)
+
+
 class Watched:
     """A context: every version of the object, as the API server tells it."""
 
@@ -110,10 +118,7 @@ class Watched:
 
 
 def test_promotion_rollback_and_the_way_back_by_hand_lose_no_request(desk):
-    now = shown(desk, observe(desk.cluster.create(first(desk.manifests.service, release(desk, "b1")))), 100)
-    assert decide(now, "b1", (50, 100)).move is Move.RESUME, "no gate has passed yet"
-    now = edit(desk, now, promoted)
-    shown(desk, now, 100)
+    now = observe(desk.cluster.get(NAME))
     with Watched(desk) as versions, Traffic(now.url, NAME, ASKED, rate=60) as users:
         now = shown(desk, start(desk, now, release(desk, "b2"), 50), 50)
         assert [(s.revision, s.percent) for s in now.shares] == [
