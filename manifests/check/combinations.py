@@ -52,7 +52,7 @@ def check_overlay(name: str) -> Count:
     values = read_values(place / "values" / "values.env")
     platform, endpoints = build(place), build(place / "serving")
     check(platform, endpoints, values, f"overlay {name}")
-    return Count(3, len(platform) + len(endpoints))
+    return Count(2, len(platform) + len(endpoints))
 
 
 def check(platform: list[Object], endpoints: list[Object], values: dict[str, str], what: str) -> None:
@@ -156,7 +156,7 @@ def check_combinations(engines: list[tuple[str, ...]], endpoints: list[tuple[str
         count = Count(count.builds + 1, count.objects + len(found))
     for chosen in endpoints:
         told = {**values, "SLUICE_DEPLOYMENT_MODE": "Standard" if "standard" in chosen else "Knative"}
-        found = _combined(["base"], ("cluster", *chosen), told)
+        found = _combined(["base"], chosen, told)
         check(whole, found, told, f"endpoints with {', '.join(chosen) or 'no component'}")
         count = Count(count.builds + 1, count.objects + len(found))
     return count
