@@ -29,6 +29,7 @@ def storage() -> Any:
     import optuna
     from optuna.storages import JournalStorage, RDBStorage
     from optuna.storages.journal import JournalFileBackend
+    from sqlalchemy import NullPool
     from sqlalchemy.exc import SQLAlchemyError
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -42,7 +43,7 @@ def storage() -> Any:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # experimental since 2021
             return RDBStorage(
                 place,
-                engine_kwargs={"pool_pre_ping": True},
+                engine_kwargs={"poolclass": NullPool},  # no connection outlives its use: servers restart
                 heartbeat_interval=beat,
                 grace_period=GRACE * beat,
                 heartbeat_stale_trial_callback=queue_again,

@@ -50,7 +50,6 @@ def study(tmp_path, monkeypatch):
         shared = join(create(**room, settings=SETTINGS), TuneSettings.model_validate(SETTINGS))
         yield shared, room
         shared._storage.remove_session()
-        shared._storage._backend.engine.dispose()
 
 
 @pytest.mark.e2e
