@@ -4,6 +4,7 @@ import copy
 import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from manifests.check.combinations import (
     check_sample,
     servings,
 )
+from manifests.check.policy import pod_of
 from manifests.check.references import SECRETS
 from manifests.check.values import CONSTANTS, SETTINGS, read_values
 from serving.errors import SluiceError
@@ -222,6 +224,15 @@ def test_the_steps_ask_for_settings_secrets_and_an_account_that_there_are(built)
         for one in asked[source]:
             assert {*one["required"], *one["optional"]} - set(known[one["name"]]) == set()
     assert asked["service_account"] in [o["metadata"]["name"] for o in built[0] if o["kind"] == "ServiceAccount"]
+
+
+def test_feast_gets_the_store_that_it_is_told_of_and_every_variable_in_it(built, values):
+    path = MANIFESTS.parent / Path(values["FEAST_FS_YAML_FILE_PATH"]).relative_to("/opt/sluice")
+    wanted = {value[1:] for value in re.findall(r"\$[A-Z_]+", re.sub("(?m)^#.*", "", path.read_text()))}
+    assert wanted
+    for one in (o for o in built[0] if o["metadata"]["name"].startswith("feast") and pod_of(o)):
+        (given,) = pod_of(one)["containers"]
+        assert wanted - {variable["name"] for variable in given["env"]} == set()
 
 
 def test_an_unknown_overlay_is_refused_with_those_there_are(capsys):
