@@ -148,5 +148,5 @@ def show_status(system: str, state: dict[str, Any]) -> None:
     """Print what `components.rollout.operate.status` found, then the last verdicts."""
     console = Console(highlight=False)
     for name, value in state.items():
-        console.print(f"{name:<12} {value}", soft_wrap=True)
+        console.print(f"{name:<15} {value}", soft_wrap=True)
     console.print(gates_table(system))
