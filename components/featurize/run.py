@@ -57,16 +57,17 @@ def run(
             sources.feedback_rows(daily, now.floor("D")), sources.FEEDBACK_SCHEMA, folder / "feedback_features.parquet"
         )
         speech.write_sources(table, folder, now)
+        feast_store.share(folder)
         with feast_store.opened() as store:
             past = feast_store.history(store, ids, sources.days_asked(asked, settings.max_days))
-            feast_store.load(store, _current(daily, now), now)
+            feast_store.load(store, current_counts(daily, now), now)
             present = feast_store.online(store, ids, settings.online_chunk)
     _write(past.sort_values(["event_timestamp", "passage_id"]), ["event_timestamp", "passage_id"], frame)
     _write(present, ["passage_id"], snapshot)
     log.info("%d passages, %d rows of history in %.1f s", len(ids), len(past), time.monotonic() - began)
 
 
-def _current(daily: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
+def current_counts(daily: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
     """Totals up to this moment of the passages on which the day in progress has already counted something."""
     today = daily.loc[daily["day"] >= now.floor("D"), "passage_id"]
     return daily[daily["passage_id"].isin(today)].groupby("passage_id", as_index=False)[["shown", "up", "down"]].sum()

@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from feast import FeatureStore, RepoConfig
+from feast import FeatureStore, FileSource, RepoConfig
 from feast.data_source import PushMode
 
+from components import storage
 from feature_repo.paths import REPO, config_file, features_dir
 from feature_repo.views import objects
 from serving.files import atomic_file
@@ -86,6 +87,20 @@ def _readers_never_wait(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.closing(sqlite3.connect(path, timeout=30)) as connection:
         connection.execute("PRAGMA journal_mode=WAL")
+
+
+def share(folder: Path) -> None:
+    """Put the feature files into the object store that ``SLUICE_ARTIFACTS`` names, for those who materialise later."""
+    if storage.is_url(place := storage.artifacts()):
+        for file in sorted(folder.glob("*_features.parquet")):
+            storage.push_file(file, f"{place}/features/{file.name}")
+
+
+def obtain(folder: Path) -> None:
+    """Get the feature files that `share` put; where ``SLUICE_ARTIFACTS`` is a directory they are here already."""
+    if storage.is_url(place := storage.artifacts()):
+        for source in (thing for thing in objects(folder) if isinstance(thing, FileSource)):
+            storage.pull_file(f"{place}/features/{Path(source.path).name}", folder / Path(source.path).name)
 
 
 def load(store: FeatureStore, current: pd.DataFrame, now: pd.Timestamp) -> None:
