@@ -35,7 +35,13 @@ def train(
     Hyperparameters.model_validate(hyperparameters)
     chosen = part("train", task_of(base)).Settings.model_validate(settings)
     files = {"corpus": corpus, "examples": examples, "base": base, "adapter": adapter}
-    if chosen.processes > 1 and "WORLD_SIZE" not in os.environ:
+    alone = "WORLD_SIZE" not in os.environ
+    if chosen.nodes > 1 and alone:
+        from components.train.trainjob import train_on_nodes
+
+        run = run_digest(files, Hyperparameters.model_validate(hyperparameters), chosen)
+        train_on_nodes(run, files, hyperparameters, settings, chosen)
+    elif chosen.processes > 1 and alone:
         _torchrun(chosen.processes, files, hyperparameters, settings)
     else:
         train_here(files, hyperparameters, settings)
@@ -77,7 +83,9 @@ def train_here(files: dict[str, Path | str], hyperparameters: dict[str, Any], se
 def run_digest(files: dict[str, Path | str], hyper: Hyperparameters, settings: TrainSettings) -> str:
     """Name of the run: a digest (16 hex digits) of input contents, hyperparameters and settings."""
     parts = [digest(files[name]) for name in ("corpus", "examples", "base")]
-    return sha256("|".join([*parts, hyper.model_dump_json(), settings.model_dump_json()]).encode()).hexdigest()[:16]
+    return sha256(
+        "|".join([*parts, hyper.model_dump_json(), settings.model_dump_json(exclude={"job"})]).encode()
+    ).hexdigest()[:16]
 
 
 def write_adapter(trainer: Any, target: Path) -> None:
