@@ -155,8 +155,8 @@ class Jobs:
         if body := getattr(error, "body", None):
             reason = json.loads(body).get("message", reason) if str(body).startswith("{") else reason
         return SluiceError(
-            f"TrainJob {self.place['namespace']}/{self.name}: the cluster refused or does not answer ({reason}); see that Kubeflow "
-            "Trainer and its runtime are installed and the step's service account may create TrainJobs"
+            f"TrainJob {self.place['namespace']}/{self.name}: the cluster refused or does not answer ({reason}); see "
+            "that Kubeflow Trainer and its runtime are installed and the step's service account may create TrainJobs"
         )
 
 

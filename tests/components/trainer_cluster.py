@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 from engines import free_port
 
 API = "/apis/trainer.kubeflow.org/v1alpha1"
@@ -63,8 +63,7 @@ class Cluster:
             env = {**os.environ, **own, "PET_NODE_RANK": str(rank), "OMP_NUM_THREADS": "1"}
             with (self.logs / f"{len(self.requests)}-{rank}.log").open("w") as log:
                 self.nodes.append(
-                    subprocess.Popen([sys.executable, *trainer["command"][1:]], env=env, stdout=log, stderr=log,
-                                     start_new_session=True)
+                    subprocess.Popen([sys.executable, *trainer["command"][1:]], env=env, stdout=log, stderr=log)
                 )  # fmt: skip
         threading.Thread(target=self.follow, args=(job, self.nodes), daemon=True).start()
 
@@ -75,9 +74,10 @@ class Cluster:
         job["status"] = {"conditions": [{**said, "lastTransitionTime": "2026-01-01T00:00:00Z"}]}
 
     def kill(self) -> None:
-        """Every process of every node at once, as when machines go."""
-        for node in self.nodes:
-            os.killpg(node.pid, signal.SIGKILL)
+        """Every process of every node at once, as when machines go; torchrun gives each rank a session of its own."""
+        family = [psutil.Process(node.pid) for node in self.nodes if node.poll() is None]
+        for process in [*(child for node in family for child in node.children(recursive=True)), *family]:
+            process.kill()
 
 
 @contextmanager
@@ -111,5 +111,5 @@ def trainer_cluster(folder: Path):
         try:
             yield cluster
         finally:
-            cluster.kill() if any(node.poll() is None for node in cluster.nodes) else None
+            cluster.kill()
             server.shutdown()
