@@ -10,7 +10,8 @@ ARG PYTHON=docker.io/library/python:3.11-slim-bookworm
 FROM ${PYTHON} AS runtime
 ENV PATH=/opt/venv/bin:/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin PYTHONPATH=/opt/sluice \
     PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/tmp SLUICE_HOME=/var/lib/sluice \
-    MLFLOW_DISABLE_TELEMETRY=true GX_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1
+    MLFLOW_DISABLE_TELEMETRY=true GX_ANALYTICS_ENABLED=false DO_NOT_TRACK=1 HF_HUB_DISABLE_TELEMETRY=1 \
+    ORT_DISABLE_TELEMETRY=1
 RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip setuptools wheel \
     && rm -rf /usr/lib/python3*/ensurepip /usr/local/lib/python3*/ensurepip /usr/share/python-wheels \
     && useradd --uid 10001 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin sluice \
@@ -49,12 +50,14 @@ CMD ["--help"]
 
 FROM serving-packages AS trainer-packages
 # The index of PyTorch's builds; name a mirror of yours with --build-arg TORCH_INDEX=…
+# Triton, 700 MB, compiles for GPUs only; openai-whisper asks for it everywhere.
 ARG TORCH=cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/${TORCH}
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --extra-index-url "${TORCH_INDEX}" \
         torch -c constraints.txt \
-    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check '.[train]' -c constraints.txt
+    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check '.[train]' -c constraints.txt \
+    && if [ "${TORCH}" = cpu ]; then python -m pip --python /opt/venv/bin/python uninstall --yes triton; fi
 
 FROM runtime AS trainer
 COPY --from=trainer-packages /opt/venv /opt/venv

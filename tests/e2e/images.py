@@ -55,10 +55,13 @@ class Images:
         (home / "tmp").mkdir()
         self._environment = {**os.environ, "TMPDIR": str(home / "tmp")}
         self._containers: list[str] = []
+        store = ("buildah", "--root", home / "storage", "--runroot", home / "run", "--storage-driver")
+        # Overlays do not lie on overlays, as in a container of a CI: there every image is a copy.
+        overlay = subprocess.run([*store, "overlay", "info"], capture_output=True, check=False).returncode == 0
+        self._buildah = (*store, "overlay" if overlay else "vfs")
 
     def buildah(self, *words: object) -> str:
-        store = ("--root", self.home / "storage", "--runroot", self.home / "run", "--storage-driver", "vfs")
-        return run("buildah", *store, *words, env=self._environment)
+        return run(*self._buildah, *words, env=self._environment)
 
     def import_base(self) -> None:
         """The image that the Dockerfile begins with, out of Debian's own packages."""

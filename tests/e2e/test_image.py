@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
 from urllib.request import Request, urlopen
 
 import pytest
@@ -139,7 +138,7 @@ def test_a_compiled_step_runs_in_the_trainer_image(boxes: dict[str, Container], 
 
 def compiled(step: str, folder: Path) -> dict[str, Any]:
     """The container of one step of codebase as `sluice compile` writes it."""
-    command = (sys.executable, "-m", "pipelines.cli", "compile", "--out", folder)
+    command = (sys.executable, "-m", "pipelines.cli", "compile", "--output", folder)
     subprocess.run([str(word) for word in command], check=True, capture_output=True)
     document = next(yaml.safe_load_all((folder / "codebase.yaml").read_text()))
     container: dict[str, Any] = document["deploymentSpec"]["executors"][f"exec-{step}"]["container"]
@@ -158,7 +157,7 @@ def wait_until_ready(url: str, server: "subprocess.Popen[str]") -> None:
         try:
             urlopen(url, timeout=5).close()
             return
-        except URLError:
+        except OSError:  # refused, or no answer yet
             time.sleep(0.2)
     raise AssertionError(f"{url} was never ready")
 
