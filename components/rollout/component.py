@@ -32,19 +32,20 @@ def rollout(
     """
     from pathlib import Path
 
-    from components.rollout.release import Standing, release
+    from components.rollout.release import Standing, address, release
     from components.rollout.settings import RolloutSettings
 
     chosen = RolloutSettings.model_validate(settings)
-    uri = chosen.model_uri or ("" if Path(bundle.uri).is_absolute() else bundle.uri)
     return release(
         system,
         Path(bundle.path),
-        uri,
+        chosen.model_uri or address(bundle.uri, bundle.metadata),
         version,
         Path(asked.path),
         chosen,
         Path(verdicts.path),
         Path(report.path),
-        champion=Standing(Path(champion.path), champion.uri, str(champion.metadata.get("version", "base"))),
+        champion=Standing(
+            Path(champion.path), address(champion.uri, champion.metadata), str(champion.metadata.get("version", "base"))
+        ),
     )

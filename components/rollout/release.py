@@ -1,7 +1,7 @@
 """From a bundle on disk to a finished rollout with its verdicts, report and registry entries; knows nothing of KFP."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -88,6 +88,14 @@ def _bring(
         for sentence in told:
             watch.say(sentence)
     return outcome
+
+
+def address(uri: str, metadata: Mapping[str, Any]) -> str:
+    """Where a cluster finds the bundle of an artifact: in the object store that outlives the run, or at its own URL.
+
+    "" where the artifact is a directory of this machine.
+    """
+    return str(metadata.get("stored") or ("" if Path(uri).is_absolute() else uri))
 
 
 def _address(uri: str, bundle: Path) -> str:

@@ -57,6 +57,7 @@ _RULES = {
     ("", "pods/log"): {"get"},
     ("trainer.kubeflow.org", "trainjobs"): {"get", "list", "watch", "create", "delete"},
     ("trainer.kubeflow.org", "trainingruntimes"): {"get", "list"},
+    ("trainer.kubeflow.org", "clustertrainingruntimes"): {"get"},
 }
 
 

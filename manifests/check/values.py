@@ -37,7 +37,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "SLUICE_ARTIFACTS": (rf"s3://{_BUCKET}(/[\w./-]*)?", "an s3:// URL"),
     "SLUICE_CHECKPOINTS": (rf"/[\w./-]+|s3://{_BUCKET}(/[\w./-]*)?", "an absolute path or an s3:// URL"),
     "STORAGE_CLASS": (r"[a-z0-9][a-z0-9.-]*", "a storage class"),
-    **{f"{engine}_SIZE": ("", _QUANTITY) for engine in ("POSTGRES", "REDIS", "MINIO", "BUNDLES")},
+    **{f"{engine}_SIZE": ("", _QUANTITY) for engine in ("POSTGRES", "REDIS", "MINIO", "BUNDLES", "CHECKPOINTS")},
     "SERVING_MIN_REPLICAS": (r"[1-9]\d*", f"{_COUNT} of at least 1"),
     "SERVING_MAX_REPLICAS": (r"[1-9]\d*", f"{_COUNT} of at least 1"),
     **{

@@ -13,6 +13,7 @@ from components.champion.component import champion
 from components.register import registry
 from components.register.component import register
 from components.register.store import keep, local
+from components.rollout.release import address
 from serving.errors import SluiceError
 from serving.files import digest
 from serving.verdict import write_verdicts
@@ -120,3 +121,9 @@ def test_artifacts_may_lie_in_another_directory_and_single_files_travel(home, tm
     storage.push_file(tmp_path / "one", "memory://files/one")
     assert storage.pull_file("memory://files/one", tmp_path / "two") and (tmp_path / "two").read_text() == "1"
     assert not storage.pull_file("memory://files/none", tmp_path / "three") and not (tmp_path / "three").exists()
+
+
+def test_a_cluster_is_told_the_place_of_a_bundle_that_outlives_the_run():
+    assert address("/runs/1/stored", {"stored": "s3://sluice/bundles/x"}) == "s3://sluice/bundles/x"
+    assert address("s3://runs/1/bundle", {}) == "s3://runs/1/bundle"
+    assert address("/runs/1/bundle", {"version": "1"}) == ""  # the rollout takes the directory itself
