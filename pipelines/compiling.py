@@ -4,6 +4,7 @@ import hashlib
 import importlib
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,12 @@ def compile_system(system: str, target: Path, cluster: Cluster | None = None) ->
 
     What only a cluster has (volumes, secrets, placement) is a second document in the file.
     """
+    # KFP reads the whole call stack for every setting of every step: a thread of its own has a short one.
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(_compile, system, target, cluster).result()
+
+
+def _compile(system: str, target: Path, cluster: Cluster | None) -> Compiled:
     from kfp import compiler
 
     pipeline = getattr(importlib.import_module(f"pipelines.{system}"), system)

@@ -14,6 +14,7 @@ _PLACE = re.compile(r"[a-z_]+(\.\w+)+:\w+")
 SOURCE_SUFFIXES = {".py", ".md", ".jsonl"}
 
 
+@functools.cache
 def _file_of(module: str) -> Path | None:
     path = ROOT.joinpath(*module.split("."))
     for candidate in (path.with_suffix(".py"), path / "__init__.py"):
@@ -23,23 +24,31 @@ def _file_of(module: str) -> Path | None:
 
 
 @functools.cache
-def _imports(file: Path, task: str) -> frozenset[str]:
-    """Project modules named by any import of a file, those inside functions too, and those it finds by their task.
-
-    By task are found ``part("train", task)`` (components.train.<task>) and tables of ``"package.module:name"``.
-    """
+def _named(file: Path) -> tuple[frozenset[str], frozenset[str]]:
+    """What a file names: modules, in any import and in tables of ``"package.module:name"``; and steps of `part`."""
     names: set[str] = set()
+    steps: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "part" and task:
-            steps = [step.value for step in node.args[:1] if isinstance(step, ast.Constant)]
-            names |= {f"components.{step!s}.{task}" for step in steps}
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "part":
+            steps |= {str(step.value) for step in node.args[:1] if isinstance(step, ast.Constant)}
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _PLACE.fullmatch(node.value):
             names.add(node.value.partition(":")[0])
-    return frozenset(name for name in names if name.split(".")[0] in ROOMS and _file_of(name))
+    return frozenset(names), frozenset(steps)
+
+
+@functools.cache
+def _imports(file: Path, task: str) -> frozenset[str]:
+    """Project modules that a file imports, inside functions too, and those it finds by their task.
+
+    By task are found ``part("train", task)`` (components.train.<task>) and tables of ``"package.module:name"``.
+    """
+    names, steps = _named(file)
+    found = names | ({f"components.{step}.{task}" for step in steps} if task else set())
+    return frozenset(name for name in found if name.split(".")[0] in ROOMS and _file_of(name))
 
 
 @functools.cache

@@ -263,8 +263,9 @@ def test_figures_and_log_name_the_revision(client: httpx.Client, live: Live) -> 
     page = client.get("/metrics").text
     assert re.search(r'sluice_requests_total\{code="200",revision="codebase-00007",route="v1"\} \d', page)
     for name in ("sluice_request_seconds_bucket", "sluice_in_flight", "sluice_queue_depth", "sluice_batch_size_count",
-                 "sluice_tokens_total", "sluice_abstained_total", "request_predict_seconds_count", "sluice_confidence_count",
-                 "sluice_input_characters_count", 'sluice_queue_limit{revision="codebase-00007"} 256.0',
+                 "sluice_tokens_total", "sluice_abstained_total", "request_predict_seconds_count",
+                 "sluice_confidence_count", "sluice_input_characters_count",
+                 'sluice_queue_limit{revision="codebase-00007"} 256.0',
                  'sluice_feedback_failures_total{revision="codebase-00007",what="dropped"} 0.0'):  # fmt: skip
         assert name in page
     for _ in range(100):
