@@ -24,7 +24,8 @@ export PATH={SYSTEM}
 rm /usr/lib/python3.11/EXTERNALLY-MANAGED
 ln -s /usr/bin/python3.11 /usr/local/bin/python
 ln -s /usr/bin/python3.11 /usr/local/bin/python3
-python /usr/share/python-wheels/pip-*.whl/pip install -q --root-user-action=ignore --no-index --no-cache-dir \
+wheel=$(echo /usr/share/python-wheels/pip-*.whl)
+python "$wheel/pip" install -q --root-user-action=ignore --no-index --no-cache-dir \
     --find-links /usr/share/python-wheels pip
 rm -rf /debootstrap /var/cache/apt/archives/*.deb /var/lib/apt/lists/*
 """
@@ -68,7 +69,8 @@ class Images:
         packed = self.cache / "base.tar"
         if not packed.exists():
             root = self.home / "rootfs"
-            packages = "--include=python3.11,python3.11-venv,ca-certificates"
+            # Not python3.11-venv: debootstrap cannot resolve the virtual package that it depends on.
+            packages = "--include=python3.11,python3-pip-whl,python3-setuptools-whl,ca-certificates"
             run("debootstrap", "--variant=minbase", packages, "bookworm", root, DEBIAN)
             run("chroot", root, "sh", "-c", AS_OFFICIAL)
             run("tar", "-C", root, "-cf", self.home / "base.tar", ".")
