@@ -1,6 +1,6 @@
 """A rollout against the laptop's real control plane, with Locust's real load; only the model behind it is a toy.
 
-Here in Knative mode; in Standard mode the same is an e2e test, and test_rollout_standard.py has what is quick of it.
+test_rollout_decide.py and test_rollout_standard.py have what is quick of it.
 """
 
 import json
@@ -22,6 +22,7 @@ from serving.errors import SluiceError
 from serving.laptop import process
 from serving.verdict import read_verdicts
 
+pytestmark = pytest.mark.e2e
 ASKED = [
     {"id": f"q{n}", "task": "retrieval", "instance": {"question": f"how do I do thing {n}?"}, "units": 1,
      "expect": {"paths": ["gold.py"]}, "persona": ("novice", "experienced", "researcher")[n % 3]}
@@ -75,7 +76,7 @@ class Desk:
         )
 
 
-@pytest.fixture(scope="module", params=["Knative", pytest.param("Standard", marks=pytest.mark.e2e)])
+@pytest.fixture(scope="module", params=["Knative", "Standard"])
 def desk(tmp_path_factory, request):
     place = tmp_path_factory.mktemp("rollout")
     plane = process.start(place / "serving", 21000 + hash(str(place)) % 5000)

@@ -39,6 +39,7 @@ def built() -> tuple[list[dict], list[dict]]:
     return build(STAGING), build(STAGING / "serving")
 
 
+@pytest.mark.e2e
 def test_the_overlays_pass_from_the_command_line(capsys):
     assert main(["staging", "production"]) == 0
     assert capsys.readouterr().out.count("objects pass") == 2

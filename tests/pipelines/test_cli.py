@@ -61,7 +61,7 @@ def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
     assert "unknown: trane" in done.stderr
 
 
-@pytest.mark.parametrize("system", ["codebase", "lectures"])
+@pytest.mark.parametrize("system", ["codebase", pytest.param("lectures", marks=pytest.mark.e2e)])
 def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(system: str, tmp_path: Path) -> None:
     done = sluice("compile", system, "--output", str(tmp_path), home=tmp_path)
     assert done.returncode == 0, done.stderr
