@@ -110,4 +110,5 @@ def s3(folder: Path) -> Iterator[dict[str, str]]:
             return True
 
         wait_for(ready)
+        s3fs.S3FileSystem.clear_instance_cache()  # one may know the server of an earlier test, which is gone
         yield env
