@@ -14,6 +14,7 @@ from components.rollout.manifests import BASE, read_manifests
 from components.rollout.modes import first, fitting, observe, promoted, with_canary, with_percent, with_previous
 from components.rollout.objects import HISTORY, Release
 from components.rollout.settings import RolloutSettings
+from manifests.check.schema import close
 from serving.errors import SluiceError
 from serving.laptop.modes import deployment_mode
 from serving.laptop.patch import json_patch
@@ -195,27 +196,13 @@ def test_what_a_canary_shows_is_read_from_its_own_status():
     assert (now.created, now.rolled_out) == ("codebase-r-b2-predictor", "codebase-r-b1-predictor")
 
 
-def strict(schema):
-    """The CRD's schema with every object closed that lists its properties, so that a typo is an error."""
-    if isinstance(schema, list):
-        return [strict(s) for s in schema]
-    if not isinstance(schema, dict):
-        return schema
-    made = {k: strict(v) for k, v in schema.items() if k not in ("description", "default")}
-    if isinstance(schema.get("properties"), dict):
-        made["properties"] = {k: strict(v) for k, v in schema["properties"].items()}
-        if "additionalProperties" not in schema and not schema.get("x-kubernetes-preserve-unknown-fields"):
-            made["additionalProperties"] = False
-    return made
-
-
 @pytest.fixture(scope="module")
 def validator():
     if not CRD.exists():
         pytest.skip(f"KServe's CRD is not at {CRD}: the strict check of what a rollout writes needs it")
     crd = yaml.load(CRD.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     (schema,) = (v["schema"]["openAPIV3Schema"] for v in crd["spec"]["versions"] if v["name"] == "v1beta1")
-    return jsonschema.Draft7Validator(strict(schema))
+    return jsonschema.Draft7Validator(close(schema))
 
 
 def test_every_object_of_a_rollout_fits_the_crd_to_the_letter_and_the_laptop_takes_it(desk, validator):
