@@ -11,7 +11,7 @@ import queue
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -274,6 +274,24 @@ def corrections(task: str, url: str | None = None) -> pd.DataFrame:
     frame["start"] = frame["start"].where(frame["start"] != feedback_answers.WHOLE)
     frame["at"] = pd.to_datetime(frame["at"]).dt.tz_localize("UTC").astype("datetime64[us, UTC]")
     return frame.rename(columns={"parts": "answer"})
+
+
+def votes_by_revision(since: float, url: str | None = None) -> pd.DataFrame:
+    """Votes given at ``since`` (epoch seconds) or later, counted: revision str, vote ("up", "down"), votes int64.
+
+    One answer, or one part of a transcript or summary, has one vote. Errors: `SluiceError` when the database does not
+    answer.
+    """
+    kinds = ((tables.served, tables.feedback), (feedback_answers.answers, feedback_answers.answer_votes))
+    after = datetime.fromtimestamp(since, UTC).replace(tzinfo=None)
+    queries = [
+        select(answer.c.revision, vote.c.vote)
+        .select_from(answer.join(vote, answer.c.request_id == vote.c.request_id))
+        .where(vote.c.at >= after)
+        for answer, vote in kinds
+    ]
+    frame = _read(url, queries[0].union_all(queries[1]), ["revision", "vote"])
+    return frame.groupby(["revision", "vote"], as_index=False).size().rename(columns={"size": "votes"})
 
 
 def daily_counts(url: str | None = None) -> pd.DataFrame:

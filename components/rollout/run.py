@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from components.rollout.cluster import Cluster, SomebodyElse
@@ -14,7 +14,7 @@ from components.rollout.objects import Observed, Release
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import NotRestored, take_back
 from components.rollout.watcher import Watcher
-from components.rollout.window import Load, Window, alone, only_slow, own_load, through_split
+from components.rollout.window import Load, Window, alone, own_load, second_look, through_split
 from serving.errors import SluiceError
 from serving.verdict import Verdict
 
@@ -183,13 +183,17 @@ class Rollout:
         self.watch.say(f"{now.created or self.system} has all traffic; the rollout is over", 100)
 
     def _judge(self, look: Callable[[Load, Observed, Watcher], Window], now: Observed) -> None:
-        window = look(self.load, now, self.watch)
-        for _ in range(self.settings.repeats):
-            if not only_slow(window.verdicts, self.load.test.slo):
-                break
+        load, left = self.load, {"again": self.settings.repeats, "longer": self.settings.longer}
+        window = look(load, now, self.watch)
+        while left.get(why := second_look(window.verdicts, load.test.slo), 0):
+            left[why] -= 1
             missed = "; ".join(v.reason for v in window.verdicts if not v.passed)
-            self.watch.say(f"looking again, nothing but speed was missed: {missed}")
-            window = look(self.load, now, self.watch)
+            if why == "longer":
+                load = replace(load, stretch=2 * load.stretch)
+                self.watch.say(f"a window of {load.settings.window_s * load.stretch:g} s is needed: {missed}")
+            else:
+                self.watch.say(f"looking again, nothing but speed was missed: {missed}")
+            window = look(load, now, self.watch)
         self.outcome.windows.append(window)
         for verdict in window.verdicts:
             self.watch.say(f"{'passed' if verdict.passed else 'FAILED'} {verdict.gate}: {verdict.reason}")

@@ -16,13 +16,18 @@ class RolloutSettings(Settings):
     settle_s: how long a changed split may take until it shows. alpha: one-sided significance level of each test.
     min_samples: answered or failed requests each side needs. min_questions: labelled requests both sides must have
     answered, as far as there are so many. The tolerances: share of errors, share of labelled requests answered
-    correctly, ratio of latency (median and p95). repeats: how often a window is looked at again when nothing but the
-    speed was missed (the SLO's, or stable's) or too few requests came through, as by another program on the same
-    machine; errors and wrong answers get no second look.
+    correctly, ratio of latency (median and p95), share of users' votes that say "down". repeats: how often a window is
+    looked at again when nothing but the speed was missed (the SLO's, or stable's), as by another program on the same
+    machine; errors and wrong answers get no second look. suspicion: a difference that would matter and whose p-value
+    lies between alpha and this is inconclusive. detectable_error_rate: a window that could not have shown errors of
+    this share more than stable's is inconclusive. longer: how many more windows, each twice as long as the one before,
+    are tried before an inconclusive canary is rolled back; each is judged for itself, so that a sound canary is called
+    worse by chance with a probability of at most (1 + longer) alpha a check.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)
     repeats: int = Field(default=1, ge=0, le=5)
+    longer: int = Field(default=2, ge=0, le=5)
     window_s: float = Field(default=6, ge=1, le=3600)
     slo: str = ""
     rate: float = Field(default=0, ge=0)
@@ -32,11 +37,14 @@ class RolloutSettings(Settings):
     ready_s: float = Field(default=60, gt=0)
     settle_s: float = Field(default=15, gt=0)
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    suspicion: float = Field(default=0.1, gt=0, lt=1)
+    detectable_error_rate: float = Field(default=0.1, gt=0, le=1)
     min_samples: int = Field(default=40, ge=1)
     min_questions: int = Field(default=8, ge=0)
     error_tolerance: float = Field(default=0.005, ge=0, le=1)
     correct_tolerance: float = Field(default=0.05, ge=0, le=1)
     latency_ratio: float = Field(default=1.5, ge=1)
+    vote_tolerance: float = Field(default=0.1, ge=0, le=1)
     manifests: str = ""
     model_uri: str = ""
 

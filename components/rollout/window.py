@@ -5,13 +5,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.rollout.analyse import analyse
+from components.rollout.analyse import analyse, inconclusive
+from components.rollout.compare import Votes
 from components.rollout.objects import Observed
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
 from load_tests.plan import Target
 from load_tests.run import run_targets
 from load_tests.slo import SLO, LoadTest, judge
+from serving.errors import SluiceError
 from serving.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -34,13 +36,17 @@ class Window:
 
 @dataclass(frozen=True)
 class Load:
-    """Who asks, and how much: the model's name, request rows, the SLO with its load, the rollout's settings."""
+    """Who asks, and how much: the model's name, request rows, the SLO with its load, the rollout's settings.
+
+    ``stretch``: how many times the settings' window a window is long.
+    """
 
     model: str
     asked: Sequence[dict[str, Any]]
     test: LoadTest
     settings: RolloutSettings
     out: Path
+    stretch: int = 1
 
     @property
     def rate(self) -> float:
@@ -59,7 +65,7 @@ class Load:
 
     def run(self, name: str, targets: list[Target], watch: Watcher) -> "pd.DataFrame":
         """Put the targets under load for one window."""
-        seconds = self.settings.window_s
+        seconds = self.settings.window_s * self.stretch
         place = self.out / name.replace(" %", "").replace(" ", "-")
         with watch.bar(name, seconds) as tick:
             return run_targets(targets, self.model, list(self.asked), seconds, place, self.test.load.timeout_s, tick)
@@ -90,7 +96,8 @@ def through_split(load: Load, now: Observed, watch: Watcher) -> Window:
     slo = load.test.slo
     verdicts = [_at(judge(samples[samples["target"] == SPLIT], slo, f"through_split_{percent}_percent"), percent)]
     sides = {name: of_revision(samples, revision, name) for name, revision in ((STABLE, stable), (CANARY, canary))}
-    verdicts.append(_at(analyse(sides[STABLE], sides[CANARY], slo, load.settings), percent))
+    votes = _votes(stable, canary, watch)
+    verdicts.append(_at(analyse(sides[STABLE], sides[CANARY], slo, load.settings, votes), percent))
     return Window(f"Canary at {percent} %", percent, canary, stable, samples, tuple(verdicts))
 
 
@@ -101,12 +108,33 @@ def alone(load: Load, now: Observed, watch: Watcher) -> Window:
     return Window("At 100 %", 100, now.created, "", samples, (verdict,))
 
 
-def only_slow(verdicts: Sequence[Verdict], slo: SLO) -> bool:
-    """Was nothing but speed missed, or were there too few requests to tell: no error too many, no answer worse?"""
+def second_look(verdicts: Sequence[Verdict], slo: SLO) -> str:
+    """What a window that did not pass deserves: "again", "longer" or "" (nothing, it failed for good).
+
+    "again" where nothing but speed was missed, no error too many and no answer worse; "longer" where besides that the
+    analysis could not tell.
+    """
     failed = [v for v in verdicts if not v.passed]
-    errors = [float(v) for f in failed for name, v in f.figures.items() if name.startswith("error_rate_")]
+    errors = [float(v) for f in failed if f.gate == "load" for n, v in f.figures.items() if n.startswith("error_rate_")]
     worse = {part for f in failed for part in str(f.figures.get("worse", "")).split(", ")}
-    return bool(failed) and worse <= {"", "latency", "labels"} and all(rate <= slo.error_rate for rate in errors)
+    if not failed or worse - {"", "latency"} or any(rate > slo.error_rate for rate in errors):
+        return ""
+    return "longer" if any(map(inconclusive, failed)) else "again"
+
+
+def _votes(stable: str, canary: str, watch: Watcher) -> tuple[Votes, Votes] | None:
+    """Users' votes on both revisions since the canary got its first traffic; None where they cannot be read."""
+    from serving.feedback import votes_by_revision
+
+    try:
+        found = votes_by_revision(watch.opened_at or watch.began)
+    except SluiceError as error:
+        watch.say(f"users' votes are not known: {error}")
+        return None
+    up, down = (found[found["vote"] == vote].set_index("revision")["votes"] for vote in ("up", "down"))
+    return Votes(int(up.get(stable, 0)), int(down.get(stable, 0))), Votes(
+        int(up.get(canary, 0)), int(down.get(canary, 0))
+    )
 
 
 def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.DataFrame":

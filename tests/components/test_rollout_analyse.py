@@ -5,9 +5,10 @@ import pandas as pd
 import pytest
 from scipy.stats import fisher_exact
 
-from components.rollout.analyse import analyse, proportions_p
+from components.rollout.analyse import analyse, inconclusive
+from components.rollout.compare import Votes, proportions_p
 from components.rollout.settings import RolloutSettings
-from components.rollout.window import only_slow
+from components.rollout.window import second_look
 from load_tests.slo import SLO, judge
 from serving.verdict import Verdict
 
@@ -59,12 +60,73 @@ def test_too_few_requests_do_not_pass():
     verdict = analyse(window(), window(n=12), SLO(), SETTINGS)
     assert not verdict.passed
     assert "too few requests to judge: canary 12" in verdict.reason
+    assert inconclusive(verdict)
 
 
 def test_too_few_labelled_questions_do_not_pass():
     verdict = analyse(window(questions=3), window(questions=3), SLO(), SETTINGS)
     assert not verdict.passed
     assert "too few labelled requests: 3 of 8" in verdict.reason
+    assert inconclusive(verdict)
+
+
+def test_a_verdict_prints_the_smallest_harm_it_could_have_seen():
+    # 0 of 40 against 6 of 40 is p = .0129 by Fisher's exact test, against 7 of 40 p = .0058: the seventh error shows.
+    small = analyse(window(n=40, seed=1), window(n=40, seed=2), SLO(), SETTINGS)
+    assert small.figures["smallest_error_rate_detectable"] == 7 / 40
+    assert "17.5% or more would have shown" in small.reason
+    large = analyse(window(n=400, seed=1), window(n=400, seed=2), SLO(), SETTINGS)
+    assert large.figures["smallest_error_rate_detectable"] == pytest.approx(7 / 400)
+    for n, seen in ((40, small), (400, large)):
+        count = round(seen.figures["smallest_error_rate_detectable"] * n)
+        at, below = (
+            analyse(window(n=n, seed=1), window(n=n, seed=2, errors=e), SLO(), SETTINGS) for e in (count, count - 1)
+        )
+        assert at.figures["worse"] == "errors"
+        assert "worse" not in below.figures
+    # 7 of 60 questions lost and none won are p = .0078 by the sign test, 6 are p = .0156.
+    assert large.figures["smallest_fall_of_correct_detectable"] == pytest.approx(7 / 60, abs=1e-4)
+    # p95, 10 exp(1.645 * .3) = 16.4 ms, must grow by a tenth of the SLO's 200 ms: 2.2 times, 2.4 on the scale tried.
+    ratio = large.figures["smallest_latency_ratio_detectable"]
+    assert 2.1 < ratio < 2.5
+    slow, less = (
+        analyse(window(n=400, seed=1), window(n=400, seed=1, ms=10 * r), SLO(), SETTINGS) for r in (ratio, 1.8)
+    )
+    assert slow.figures["worse"] == "latency"
+    assert less.passed
+
+
+def test_a_window_that_could_not_have_shown_much_is_inconclusive_however_good_it_looks():
+    verdict = analyse(window(n=40, seed=1), window(n=40, seed=2), SLO(), SETTINGS)
+    assert inconclusive(verdict)
+    assert verdict.figures["inconclusive"] == "errors"
+    assert analyse(window(n=80, seed=1), window(n=80, seed=2), SLO(), SETTINGS).passed
+
+
+@pytest.mark.parametrize(
+    ("canary", "name"),
+    [(window(seed=2, errors=4), "errors"), (window(seed=2, right=0.72), "answers")],
+    ids=["errors", "answers"],
+)
+def test_harm_that_chance_alone_may_explain_is_inconclusive_and_does_not_pass(canary, name):
+    verdict = analyse(window(seed=1), canary, SLO(), SETTINGS)
+    assert not verdict.passed
+    assert (verdict.figures["inconclusive"], verdict.figures.get("worse")) == (name, None)
+    assert verdict.reason.startswith("inconclusive: ")
+
+
+def test_users_votes_stop_a_canary_that_they_like_less_and_few_votes_stop_nothing():
+    def judged(stable: Votes, canary: Votes):
+        return analyse(window(seed=1), window(seed=2), SLO(), SETTINGS, (stable, canary))
+
+    disliked = judged(Votes(up=30, down=5), Votes(up=4, down=14))
+    assert disliked.figures["worse"] == "votes"
+    assert "votes down 78% of 18 against 14% of 35" in disliked.reason
+    assert judged(Votes(up=30, down=5), Votes(up=15, down=3)).passed
+    few = judged(Votes(up=3, down=0), Votes(up=0, down=1))
+    assert few.passed
+    assert "no share would have shown" in few.reason
+    assert "votes not compared (0 on stable, 2 on the canary)" in judged(Votes(), Votes(up=1, down=1)).reason
 
 
 def test_questions_without_labels_are_not_held_against_the_canary():
@@ -98,15 +160,20 @@ def test_small_counts_are_tested_exactly_and_large_ones_by_z():
 @pytest.mark.parametrize(
     ("load", "canary", "again"),
     [
-        (window(ms=400), None, True),
-        (window(ms=400, errors=20), None, False),
-        (window(ms=400), {"worse": "latency, answers"}, False),
-        (window(), {"worse": "latency"}, True),
-        (window(), {"requests_canary": 12}, True),
-        (window(), None, False),
+        (window(ms=400), None, "again"),
+        (window(ms=400, errors=20), None, ""),
+        (window(ms=400), {"worse": "latency, answers"}, ""),
+        (window(), {"worse": "latency"}, "again"),
+        (window(), {"worse": "votes"}, ""),
+        (window(), {"inconclusive": "requests"}, "longer"),
+        (window(), {"inconclusive": "errors", "error_rate_canary": 0.03}, "longer"),
+        (window(errors=20), {"inconclusive": "answers"}, ""),
+        (window(), None, ""),
     ],
-    ids=["slow", "slow with errors", "slow and wrong", "slower than stable", "too few to tell", "good"],
+    ids=["slow", "slow with errors", "slow and wrong", "slower", "disliked", "few", "unsure", "unsure, errors", "good"],
 )
-def test_only_a_miss_of_speed_alone_or_too_few_requests_get_a_second_look(load, canary, again):
+def test_a_miss_of_speed_is_looked_at_again_and_an_unsure_one_for_longer(load, canary, again):
     slo = SLO(requests_per_s=1)
-    assert only_slow([judge(load, slo, "on_split"), Verdict("canary", canary is None, "", canary or {})], slo) is again
+    assert (
+        second_look([judge(load, slo, "on_split"), Verdict("canary", canary is None, "", canary or {})], slo) == again
+    )

@@ -52,6 +52,7 @@ class Desk:
         self.settings = {
             "steps": [50, 100], "window_s": 1.0, "direct_rate": 40.0, "slo": str(place / "slo.yaml"),
             "manifests": str(place / "manifests"), "min_samples": 20.0, "latency_ratio": 20.0,
+            "detectable_error_rate": 0.3,
         }  # fmt: skip
 
     def bundle(self, name: str, percent_right: int = 90, seconds: float = 0.001) -> Path:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from serving.errors import SluiceError
-from serving.feedback import FeedbackStore, corrections, daily_counts, labelled
+from serving.feedback import FeedbackStore, corrections, daily_counts, labelled, votes_by_revision
 
 
 @pytest.fixture
@@ -75,6 +75,21 @@ def test_a_correction_of_a_transcripts_part_becomes_a_row_with_the_lecture_and_i
     assert corrections("highlights", url)["answer"].tolist() == ["Hello their."]
     assert labelled(url).empty
     assert corrections("other", url).empty
+
+
+def test_votes_are_counted_by_the_revision_that_answered_and_from_a_time_on(store, url):
+    assert votes_by_revision(0, url).empty
+    for n in range(3):
+        store.served(f"p{n}", f"rev-{n % 2}", "why?", ["a"])
+        store.feedback(f"p{n}", "down")
+    store.answered("t", "rev-1", "highlights", "rivers", {"bullets": [{"start": 0.0, "end": 1.0, "text": "A."}]})
+    store.feedback("p0", "up")
+    store.feedback("t", "down", None, 0.0, 1.0)
+    counted = votes_by_revision(time.time() - 60, url)
+    assert {(r.revision, r.vote): r.votes for r in counted.itertuples()} == {
+        ("rev-0", "up"): 1, ("rev-0", "down"): 1, ("rev-1", "down"): 2,
+    }  # fmt: skip
+    assert votes_by_revision(time.time() + 60, url).empty
 
 
 def test_an_address_that_cannot_be_meant_is_refused_at_once():

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.errors import SluiceError
 
-SETTINGS: dict[str, Any] = {"slo": "drill-transcriber", "window_s": 4, "min_samples": 20}
+SETTINGS: dict[str, Any] = {"slo": "drill-transcriber", "window_s": 4, "min_samples": 20, "detectable_error_rate": 0.2}
 SAMPLES = Path(__file__).parents[2] / "recordings" / "samples"
 RATE = 16_000
 PIECE_S = 3.0
