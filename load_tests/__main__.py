@@ -1,5 +1,7 @@
 """``python -m load_tests``: put an endpoint under load and exit with 1 when its SLO is missed."""
 
+import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -7,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from load_tests.asked import Row
-    from load_tests.plan import Target
+    from load_tests.plan import Plan
     from load_tests.slo import LoadTest
     from serving.verdict import Verdict
 
@@ -23,11 +25,16 @@ out, err = Console(), Console(stderr=True)
 @app.command()
 def main(
     host: Annotated[str, typer.Option(help="Base URL of the endpoint, e.g. http://127.0.0.1:8080.")],
-    model: Annotated[str, typer.Option(help="Name of the model in the v1 route.")] = "codebase",
+    model: Annotated[str, typer.Option(help="Name of the model, in the route or the body.")] = "codebase",
+    protocol: Annotated[str, typer.Option(help="v1, v2, chat, embeddings or transcriptions.")] = "v1",
+    path: Annotated[str, typer.Option(help="Route instead of the protocol's, e.g. /v1/chat/completions.")] = "",
+    header: Annotated[
+        list[str] | None, typer.Option(help="'Name: value', again for more. A token: in $SLUICE_API_KEY.")
+    ] = None,
     slo: Annotated[str, typer.Option(help="SLO file (YAML), or a system's name; the model's without.")] = "",
     questions: Annotated[Path | None, typer.Option(help="YAML, JSON lines or parquet; own ones without.")] = None,
     requests: Annotated[
-        Path | None, typer.Option(help="JSON lines of whole requests, as the step 'evaluate' writes; any task.")
+        Path | None, typer.Option(help="JSON lines, one request each: instance, body, or file; any task.")
     ] = None,
     users: Annotated[int | None, typer.Option(help="Users at once, instead of the SLO file's.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests/s offered; 0: users think between questions.")] = None,
@@ -36,24 +43,29 @@ def main(
 ) -> None:
     """Users ask an endpoint under load; the SLO decides. Exit status 0: kept, 1: missed, 2: could not be tested."""
     from load_tests.asked import asked_questions, read_asked
-    from load_tests.plan import Target
-    from load_tests.slo import judge, read_slo
+    from load_tests.plan import Plan, Target
+    from load_tests.protocols import HEADERS_VARIABLE, PROTOCOLS, parse_headers
+    from load_tests.slo import judge
     from serving.errors import SluiceError
 
     try:
-        test = read_slo(slo or model)
-        given = {"users": users, "rate": rate or None if rate is not None else test.load.rate, "seconds": seconds}
-        chosen = {name: value for name, value in given.items() if value or name == "rate"}
-        load = test.load.model_validate({**test.load.model_dump(), **chosen})
-        target = Target("endpoint", host.rstrip("/"), load.users, load.rate)
+        if protocol not in PROTOCOLS:
+            raise SluiceError(f"protocol {protocol!r}: expected one of {', '.join(PROTOCOLS)}")
+        if protocol == "transcriptions" and not requests:
+            raise SluiceError("recordings are needed: name a file of requests, --requests FILE")
+        test = _test(slo or model, users, rate, seconds)
+        os.environ[HEADERS_VARIABLE] = json.dumps(parse_headers(header or []))
         asked = read_asked(requests) if requests else asked_questions(questions)
-        samples = _run(target, model, asked, test.model_copy(update={"load": load}))
+        target = Target("endpoint", host.rstrip("/"), test.load.users, test.load.rate)
+        samples = _run(Plan(model, [target], asked, "", test.load.timeout_s, test.load.seconds, protocol, path))
     except (SluiceError, ValueError) as error:
-        err.print(f"[red]{error}[/]")
+        err.print(f"[red]{escape(str(error))}[/]")
         sys.exit(2)
     # Users who think offer no rate of their own, so none can be demanded.
-    promised = test.slo if load.rate else test.slo.model_copy(update={"requests_per_s": 0, "units_per_s": 0})
-    verdict = judge(samples, promised)
+    thinking = not test.load.rate
+    verdict = judge(
+        samples, test.slo.model_copy(update={"requests_per_s": 0, "units_per_s": 0}) if thinking else test.slo
+    )
     _print(samples, verdict)
     if report:
         from load_tests.report import write_report
@@ -62,23 +74,25 @@ def main(
     sys.exit(0 if verdict.passed else 1)
 
 
-def _run(target: "Target", model: str, asked: "list[Row]", test: "LoadTest") -> "pd.DataFrame":
+def _test(slo: str, users: int | None, rate: float | None, seconds: float | None) -> "LoadTest":
+    from load_tests.slo import read_slo
+
+    test = read_slo(slo)
+    given = {"users": users, "rate": rate or None if rate is not None else test.load.rate, "seconds": seconds}
+    chosen = {name: value for name, value in given.items() if value or name == "rate"}
+    return test.model_copy(update={"load": test.load.model_validate({**test.load.model_dump(), **chosen})})
+
+
+def _run(plan: "Plan") -> "pd.DataFrame":
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from load_tests.run import run_targets
+    from load_tests.run import run_plan
 
+    (target,) = plan.targets
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
     with tempfile.TemporaryDirectory() as scratch, Progress(*columns, console=err, transient=True) as progress:
-        bar = progress.add_task(f"{target.users} users ask {target.host}", total=test.load.seconds)
-        return run_targets(
-            [target],
-            model,
-            asked,
-            test.load.seconds,
-            Path(scratch),
-            test.load.timeout_s,
-            tick=lambda gone: progress.update(bar, completed=gone),
-        )
+        bar = progress.add_task(f"{target.users} users ask {escape(target.host)}", total=plan.seconds)
+        return run_plan(plan, Path(scratch), tick=lambda gone: progress.update(bar, completed=gone))
 
 
 def _print(samples: "pd.DataFrame", verdict: "Verdict") -> None:
@@ -94,7 +108,7 @@ def _print(samples: "pd.DataFrame", verdict: "Verdict") -> None:
         values = (row.get(name, "–") for name in rows[-1])
         table.add_row(*(f"{value:g}" if isinstance(value, float) else str(value) for value in values))
     out.print(table)
-    out.print(f"[{'green' if verdict.passed else 'red'}]{verdict.reason}[/]")
+    out.print(f"[{'green' if verdict.passed else 'red'}]{escape(verdict.reason)}[/]")
 
 
 if __name__ == "__main__":

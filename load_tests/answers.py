@@ -14,14 +14,6 @@ UNITS = {"transcription": "audio_s_per_s", "highlights": "sentences_per_s"}
 """What a request's ``units`` count, by task: seconds of audio, sentences. Tasks that are not here count requests."""
 
 
-def shape_error(body: Any) -> str:
-    """Why a 2xx body is no answer of the v1 protocol; empty when it is one."""
-    predictions = body.get("predictions") if isinstance(body, dict) else None
-    if not isinstance(predictions, list) or not predictions or not isinstance(predictions[0], dict):
-        return "the body is not {predictions: [{...}]}"
-    return ""
-
-
 def is_correct(task: str, prediction: Row, expect: Row | None) -> bool | None:
     """Does ``prediction`` (one of a v1 answer) say what the label says? None without a label or for an unknown task.
 

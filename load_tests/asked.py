@@ -1,5 +1,6 @@
 """What is asked: one row a request, as a release wrote them, or made of the questions that people ask."""
 
+import base64
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -9,12 +10,18 @@ from load_tests.questions import read_questions
 from serving.errors import SluiceError
 
 Row = dict[str, Any]
-"""id (str), task (str), persona (str, may be empty), instance (one instance of the v1 protocol), expect (a label, or
-None), units (float: what the request is worth in the task's own measure, such as seconds of audio)."""
+"""id (str), task (str, empty for a stranger's), persona (str, may be empty), expect (a label, or None), units (float:
+what the request is worth in the task's own measure, such as seconds of audio), and instance (the fields of one instance
+of the protocol) or body (a whole JSON body) with, if it is not the protocol's, its path."""
 
 
 def read_asked(path: Path | str) -> list[Row]:
-    """Read request rows (JSON lines). SluiceError naming file, line and field when something is missing."""
+    """Read request rows (JSON lines). SluiceError naming file, line and field when something is missing.
+
+    A line holds one request: ``{"instance": {...}}``, ``{"body": {...}}`` with ``"path": "/..."`` if need be, or
+    ``{"file": "clip.wav"}`` with ``"fields": {...}``, a recording beside the file of requests. Beside it may stand id,
+    task and expect (see `load_tests.answers.is_correct`), persona, units.
+    """
     place = Path(path)
     if not place.is_file():
         raise SluiceError(f"no file of requests {place}; the step 'evaluate' writes one, as its output 'asked'")
@@ -56,12 +63,29 @@ def _checked(path: Path, number: int, line: str) -> Row:
         row = json.loads(line)
     except ValueError as error:
         raise SluiceError(f"{place}: not JSON ({error}); expected one request a line") from None
-    if not isinstance(row, dict) or not isinstance(row.get("instance"), dict) or not isinstance(row.get("task"), str):
-        raise SluiceError(f"{place}: expected an object with id, task and instance, as components/evaluate writes it")
-    expect, units = row.get("expect"), row.get("units", 1.0)
+    if not isinstance(row, dict):
+        raise SluiceError(f"{place}: expected an object with 'instance', 'body' or 'file'")
+    expect, units, where = row.get("expect"), row.get("units", 1.0), row.get("path", "")
     if expect is not None and not isinstance(expect, dict):
         raise SluiceError(f"{place}: 'expect' is neither a label (an object) nor null")
     if isinstance(units, bool) or not isinstance(units, int | float) or units <= 0:
         raise SluiceError(f"{place}: 'units' {units!r} is not a number above 0")
-    known = {"task": row["task"], "instance": row["instance"], "expect": expect, "units": float(units)}
-    return {"id": str(row.get("id") or number), "persona": str(row.get("persona") or ""), **known}
+    if not isinstance(where, str) or where[:1] not in ("", "/"):
+        raise SluiceError(f"{place}: 'path' {where!r} does not begin with /")
+    known = {"task": str(row.get("task") or ""), "expect": expect, "units": float(units), "path": where}
+    return {"id": str(row.get("id") or number), "persona": str(row.get("persona") or ""), **known, **_sent(place, row)}
+
+
+def _sent(place: str, row: Row) -> Row:
+    """What is sent: ``instance`` or ``body``."""
+    if isinstance(row.get("body"), dict):
+        return {"body": row["body"]}
+    if isinstance(row.get("instance"), dict):
+        return {"instance": row["instance"]}
+    if not isinstance(row.get("file"), str) or not isinstance(row.get("fields", {}), dict):
+        raise SluiceError(f"{place}: expected an object with 'instance' or 'body' (an object), or 'file' (a name)")
+    recording = Path(place.rpartition(", line ")[0]).parent / row["file"]
+    if not recording.is_file():
+        raise SluiceError(f"{place}: no file {recording}")
+    audio = base64.b64encode(recording.read_bytes()).decode()
+    return {"instance": {"audio": audio, "name": recording.name, **row.get("fields", {})}}

@@ -15,8 +15,9 @@ from typing import Any
 import gevent  # type: ignore[import-untyped]
 from locust import FastHttpUser, events, task
 
-from load_tests.answers import is_correct, shape_error
+from load_tests.answers import is_correct
 from load_tests.plan import COLUMNS, Plan, kinds_of
+from load_tests.protocols import PROTOCOLS, Request, headers, request_of
 
 PLAN = Plan.from_environment()
 KINDS = kinds_of(PLAN.asked)
@@ -58,9 +59,9 @@ class Recorder:
             gevent.spawn_later(PLAN.seconds, self.runner.quit)
         status = int(response.status_code or 0)
         body = _body(response) if 200 <= status < 300 else None
-        wrong = "" if not 200 <= status < 300 else shape_error(body)
+        said, wrong = PROTOCOLS[PLAN.protocol].answer(body) if 200 <= status < 300 else (None, "")
         row = context["row"]
-        correct = "" if body is None or wrong else is_correct(row["task"], body["predictions"][0], row["expect"])
+        correct = "" if said is None else is_correct(row["task"], said, row["expect"])
         error = str(exception or wrong).replace("\n", " ")[:200]
         revision = (response.headers or {}).get("x-sluice-revision", "") if status else ""
         sample = [time.time(), round(response_time, 3), status, context["target"], revision or "", context["persona"]]
@@ -114,22 +115,23 @@ class Persona(FastHttpUser):
 
     @task
     def ask(self) -> None:
-        """Post one request to the v1 route."""
+        """Post one request."""
         at = self.rows[self.asked % len(self.rows)]
         self.asked += 1
         context = {"target": self.target, "persona": self.persona, "row": PLAN.asked[at]}
-        path = f"/v1/models/{PLAN.model}:predict"
         name = f"{self.target} {self.persona}".strip()
-        self.client.post(path, data=body_of(at, self.persona), headers=JSON, name=name, context=context)
+        request = made(at, self.persona)
+        sent = {"Content-Type": request.content_type} | HEADERS
+        self.client.post(request.path, data=request.body, headers=sent, name=name, context=context)
 
 
-JSON = {"Content-Type": "application/json"}
+HEADERS = headers()
 
 
 @functools.cache
-def body_of(at: int, persona: str) -> bytes:
-    """The body of request row number ``at`` as a persona sends it; made once, since a recording is no small one."""
-    return json.dumps({"instances": [{**PLAN.asked[at]["instance"], **KINDS[persona].adds}]}).encode()
+def made(at: int, persona: str) -> Request:
+    """Request row number ``at`` as a persona sends it; made once, since a recording is no small one."""
+    return request_of(PLAN.asked[at], PLAN.protocol, PLAN.model, PLAN.path, KINDS[persona].adds)
 
 
 def _user_classes() -> dict[str, type[Persona]]:

@@ -65,7 +65,10 @@ class Target:
 
 @dataclass(frozen=True)
 class Plan:
-    """One run of Locust: the model's name in its routes, addresses, request rows (see `load_tests.asked`)."""
+    """One run of Locust: the model's name in its routes, addresses, request rows (see `load_tests.asked`).
+
+    ``protocol``: a name of `load_tests.protocols.PROTOCOLS`; ``path``: instead of the protocol's own.
+    """
 
     model: str
     targets: list[Target]
@@ -73,6 +76,8 @@ class Plan:
     out: str = ""
     timeout_s: float = 5.0
     seconds: float = field(default=10.0)
+    protocol: str = "v1"
+    path: str = ""
 
     @classmethod
     def from_environment(cls) -> "Plan":

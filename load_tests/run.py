@@ -7,6 +7,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,12 @@ def run_targets(
     timeout_s: float = 5.0,
     tick: Tick | None = None,
 ) -> "pd.DataFrame":
-    """Put several addresses under load in the same window, by one Locust process; ``asked``: see `load_tests.asked`.
+    """Put several addresses under load in the same window, by the v1 protocol; see `run_plan`."""
+    return run_plan(Plan(model, list(targets), asked, "", timeout_s, seconds), out, tick)
+
+
+def run_plan(plan: Plan, out: Path, tick: Tick | None = None) -> "pd.DataFrame":
+    """Carry out a plan by one Locust process; `load_tests.protocols.headers` says what goes with each request.
 
     Returns one row a request: at (float, epoch s, end of the answer), latency_ms (float), status (int, 0 = no
     connection), target, revision, persona, asked, task, error (str), units (float), correct (bool or None). ``tick`` is
@@ -40,16 +46,16 @@ def run_targets(
     Locust's log when it failed, or no request was made.
     """
     out.mkdir(parents=True, exist_ok=True)
-    samples, plan, log = out / "samples.csv", out / "plan.json", out / "locust.log"
+    samples, place, log = out / "samples.csv", out / "plan.json", out / "locust.log"
     samples.unlink(missing_ok=True)
-    Plan(model, list(targets), asked, str(samples.resolve()), timeout_s, seconds).write(plan)
+    replace(plan, out=str(samples.resolve())).write(place)
     root = str(Path(__file__).parents[1])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, PLAN_VARIABLE: str(plan.resolve()), "PYTHONPATH": path}
+    modules = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, PLAN_VARIABLE: str(place.resolve()), "PYTHONPATH": modules}
     with tempfile.TemporaryDirectory() as quiet, log.open("w") as stream:
         # An empty directory of its own, or Locust would read a locust.conf that lies about here.
         process = subprocess.Popen(
-            _command(targets, seconds, timeout_s),
+            _command(plan.targets, plan.seconds, plan.timeout_s),
             stdout=stream,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -57,7 +63,7 @@ def run_targets(
             cwd=quiet,
             preexec_fn=die_with_parent,
         )
-        code = _watch(process, seconds + 2 * timeout_s + START_UP_S, tick)
+        code = _watch(process, plan.seconds + 2 * plan.timeout_s + START_UP_S, tick)
     if code != 0:
         raise SluiceError(f"Locust stopped with status {code}; its log {log} ends: {log.read_text()[-600:].strip()}")
     return read_samples(samples)

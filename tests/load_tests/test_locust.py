@@ -94,3 +94,81 @@ def test_recordings_are_asked_by_plain_users_and_counted_in_seconds_of_audio(hos
     found = read_samples(tmp_path / "samples.csv")
     assert dict(found.groupby("asked")["correct"].first()) == {"u0": False, "u1": True, "u2": False, "u3": True}
     assert set(found["persona"]) == {""}
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """Somebody else's endpoint: every protocol, behind a key, on paths of its own."""
+
+    protocol_version = "HTTP/1.1"
+    seen: dict[str, tuple] = {}
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        known = self.headers["Authorization"] == "Bearer sesame" and self.headers["X-Tenant"] == "blue"
+        self.seen[self.path] = (self.headers["Content-Type"].partition(";")[0], body)
+        answers = {
+            "/v1/models/flower:predict": {"predictions": [2]},
+            "/v2/models/flower/infer": {"outputs": [{"name": "label", "data": [2]}]},
+            "/chat": {"choices": [{"message": {"content": "A rose."}}]},
+            "/openai/v1/embeddings": {"data": [{"embedding": [0.5, 0.5]}]},
+            "/openai/v1/audio/transcriptions": {"text": "a rose"},
+        }
+        said = json.dumps(answers[self.path]).encode()
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_gate_takes_any_endpoint_by_its_protocol_with_its_headers_and_its_own_requests(tmp_path, monkeypatch):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Stranger)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    (tmp_path / "slo.yaml").write_text(
+        "slo: {requests_per_s: 1, error_rate: 0, min_requests: 3}\nload: {users: 2, rate: 12, seconds: 1}"
+    )
+    (tmp_path / "clip.wav").write_bytes(b"RIFF sound")
+    rows = {
+        "v1": {"instance": {"sepal": [5.1, 3.5]}},
+        "v2": {"instance": {"sepal": [5.1, 3.5], "name": "iris", "large": True}},
+        "chat": {"body": {"model": "flower", "messages": [{"role": "user", "content": "Which?"}]}, "path": "/chat"},
+        "embeddings": {"instance": {"input": "a rose"}},
+        "transcriptions": {"file": "clip.wav", "fields": {"language": "en"}, "task": "transcription", "units": 2.5,
+                           "expect": {"text": "a rose"}},
+    }  # fmt: skip
+    base = [
+        "--host",
+        f"http://127.0.0.1:{server.server_port}",
+        "--model",
+        "flower",
+        "--slo",
+        str(tmp_path / "slo.yaml"),
+    ]
+    monkeypatch.setenv("SLUICE_API_KEY", "sesame")
+    for protocol, row in rows.items():
+        (tmp_path / "requests.jsonl").write_text(json.dumps(row))
+        asked = ["--protocol", protocol, "--requests", str(tmp_path / "requests.jsonl"), "--report", str(tmp_path)]
+        done = CliRunner().invoke(app, [*base, *asked, "--header", "X-Tenant: blue"])
+        assert done.exit_code == 0, done.output
+    assert set(read_samples(tmp_path / "samples.csv")["correct"]) == {True}
+    done = CliRunner().invoke(app, [*base, "--protocol", "embeddings"])
+    assert (done.exit_code, "mostly status 401" in done.output.replace("\n", " ")) == (1, True)
+    for flags, why in (
+        (["--protocol", "grpc"], "expected one of v1, v2"),
+        (["--header", "x"], "expected 'Name: value'"),
+        (["--protocol", "transcriptions"], "--requests FILE"),
+    ):
+        done = CliRunner().invoke(app, [*base, *flags])
+        assert (done.exit_code, why in done.output.replace("\n", " ")) == (2, True), done.output
+    server.shutdown()
+    server.server_close()
+    thread.join()
+    kind, sent = Stranger.seen["/openai/v1/audio/transcriptions"]
+    assert kind == "multipart/form-data"
+    assert b'filename="clip.wav"' in sent and b"RIFF sound" in sent and b'name="language"\r\n\r\nen' in sent
+    tensors = json.loads(Stranger.seen["/v2/models/flower/infer"][1])["inputs"]
+    assert [(t["datatype"], t["shape"]) for t in tensors] == [("FP64", [1, 2]), ("BYTES", [1]), ("BOOL", [1])]
+    assert json.loads(Stranger.seen["/openai/v1/embeddings"][1])["model"] == "flower"

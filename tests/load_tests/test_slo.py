@@ -4,9 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from load_tests.answers import is_correct, shape_error, word_errors
+from load_tests.answers import is_correct, word_errors
 from load_tests.asked import read_asked, write_asked
 from load_tests.plan import PERSONAS, PLAIN, Target
+from load_tests.protocols import PROTOCOLS
 from load_tests.questions import read_questions
 from load_tests.report import write_report
 from load_tests.slo import SLO, judge, read_slo
@@ -112,9 +113,26 @@ def test_an_answer_is_marked_as_its_task_wants(task, prediction, expect, right):
     assert is_correct(task, prediction, expect) is right
 
 
-def test_the_shape_of_an_answer_and_word_errors():
-    assert shape_error({"predictions": [{}]}) == ""
-    assert shape_error({"predictions": []}) == shape_error(None) == "the body is not {predictions: [{...}]}"
+@pytest.mark.parametrize(
+    ("protocol", "body", "said"),
+    [
+        ("v1", {"predictions": [{"a": 1}]}, {"a": 1}),
+        ("v1", {"predictions": [0.7]}, {"prediction": 0.7}),
+        ("v2", {"outputs": [{"name": "sources", "data": ['[{"path": "a.py"}]']}, {"name": "p", "data": [1, 2]}]},
+         {"sources": [{"path": "a.py"}], "p": [1, 2]}),
+        ("chat", {"choices": [{"message": {"content": "Yes."}}]}, {"text": "Yes."}),
+        ("embeddings", {"data": [{"embedding": [0.1, 0.2]}]}, {"embedding": [0.1, 0.2]}),
+        ("transcriptions", {"text": ""}, {"text": ""}),
+    ],
+)  # fmt: skip
+def test_an_answer_is_read_as_its_protocol_shapes_it_and_nothing_else_counts(protocol, body, said):
+    kind = PROTOCOLS[protocol]
+    assert kind.answer(body) == (said, "")
+    for other in (None, [], "text", {}, {"predictions": []}, {"outputs": []}, {"choices": [{}]}, {"text": None}):
+        assert kind.answer(other) == (None, f"the body is not {kind.shape}")
+
+
+def test_word_errors():
     assert word_errors("the cat sat on mat", "the cat sat on the mat") == pytest.approx(1 / 6)
     assert word_errors("a b", "") == 2
 
@@ -124,6 +142,8 @@ def test_request_rows_say_which_line_is_wrong(tmp_path):
     row = {"id": "a", "task": "highlights", "instance": {"text": "x"}, "expect": None, "units": 3}
     for bad, why in (
         ({"instance": 1}, "line 2: expected an object"),
+        ({"path": "v1/models"}, "does not begin with /"),
+        ({"instance": None, "file": "none.wav"}, "line 2: no file .*none.wav"),
         ({"units": 0}, "'units' 0"),
         ({"expect": 1}, "label"),
     ):
