@@ -96,7 +96,7 @@ def through_split(load: Load, now: Observed, watch: Watcher) -> Window:
     slo = load.test.slo
     verdicts = [_at(judge(samples[samples["target"] == SPLIT], slo, f"through_split_{percent}_percent"), percent)]
     sides = {name: of_revision(samples, revision, name) for name, revision in ((STABLE, stable), (CANARY, canary))}
-    votes = _votes(stable, canary, watch)
+    votes = votes_of(stable, canary, watch)
     verdicts.append(_at(analyse(sides[STABLE], sides[CANARY], slo, load.settings, votes), percent))
     return Window(f"Canary at {percent} %", percent, canary, stable, samples, tuple(verdicts))
 
@@ -122,7 +122,7 @@ def second_look(verdicts: Sequence[Verdict], slo: SLO) -> str:
     return "longer" if any(map(inconclusive, failed)) else "again"
 
 
-def _votes(stable: str, canary: str, watch: Watcher) -> tuple[Votes, Votes] | None:
+def votes_of(stable: str, canary: str, watch: Watcher) -> tuple[Votes, Votes] | None:
     """Users' votes on both revisions since the canary got its first traffic; None where they cannot be read."""
     from serving.feedback import votes_by_revision
 

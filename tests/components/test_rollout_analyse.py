@@ -8,8 +8,10 @@ from scipy.stats import fisher_exact
 from components.rollout.analyse import analyse, inconclusive
 from components.rollout.compare import Votes, proportions_p
 from components.rollout.settings import RolloutSettings
-from components.rollout.window import second_look
+from components.rollout.watcher import Watcher
+from components.rollout.window import second_look, votes_of
 from load_tests.slo import SLO, judge
+from serving.feedback import FeedbackStore
 from serving.verdict import Verdict
 
 SETTINGS = RolloutSettings()
@@ -155,6 +157,24 @@ def test_small_counts_are_tested_exactly_and_large_ones_by_z():
     assert test.startswith("two-proportion")
     assert p == pytest.approx(0.00300, abs=5e-5)  # z = 0.04 / sqrt(0.12 * 0.88 * 2 / 1000) = 2.752
     assert proportions_p(0, 50, 0, 50)[0] == 1
+
+
+def test_votes_since_the_canarys_first_traffic_are_counted_for_the_two_revisions_that_compete(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
+    watch = Watcher(quiet=True)
+    store = FeedbackStore(feature_server="")
+    for number, (revision, vote) in enumerate([("rev-1", "up"), ("rev-1", "up"), ("rev-2", "down"), ("rev-0", "down")]):
+        store.served(f"q{number}", revision, "why?", ["a"])
+        store.feedback(f"q{number}", vote)
+    store.close()
+    assert votes_of("rev-1", "rev-2", watch) == (Votes(up=2), Votes(down=1))
+    watch.opened_at = watch.began + 3600
+    assert votes_of("rev-1", "rev-2", watch) == (Votes(), Votes())
+    monkeypatch.setenv("SLUICE_FEEDBACK_DB", "postgresql+psycopg://nobody@127.0.0.1:9/none")
+    assert votes_of("rev-1", "rev-2", watch) is None
+    assert "users' votes are not known" in watch.events[-1].text
 
 
 @pytest.mark.parametrize(
