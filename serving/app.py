@@ -30,10 +30,12 @@ from serving.openai import embeddings_body, parse_embeddings
 from serving.page import send_page
 from serving.peers import PREFIX, Peers
 from serving.refusals import Refused, explain, invalid, not_ready, unknown
+from serving.tensors import request_of
 from serving.transcriptions import ROUTE as TRANSCRIPTIONS
 from serving.transcriptions import payload_of, transcribe, unless_gone
 from serving.uploads import taken
 
+JSON_LENGTH = "inference-header-content-length"
 Handler = Callable[[Scope, bytes], Awaitable[Any]]
 
 
@@ -92,7 +94,7 @@ class Routes:
         repository.update(model)
         self.plane, self.extension = Plane(repository), Fixed(repository)
         self._model, self._metrics, self._feedback, self._limits, self._peers = model, metrics, feedback, limits, peers
-        self._predict_path = f"/v1/models/{model.name}:predict"
+        self._predict_path, self._infer_path = f"/v1/models/{model.name}:predict", f"/v2/models/{model.name}/infer"
         self._kserve: App = _kserve_app(self.plane, self.extension)
         self._handlers: dict[tuple[str, str], Handler] = {
             ("POST", self._predict_path): self._predict,
@@ -128,6 +130,8 @@ class Routes:
             else:
                 answer = await handler(scope, (await receive())["body"] if method == "POST" else b"")
             await send_json(send, 200, answer)
+        elif (method, path) == ("POST", self._infer_path):
+            await self._infer(scope, (await receive())["body"], send)
         elif (method, path) == ("POST", TRANSCRIPTIONS):
             await transcribe(self._model, self._limits, scope, receive, send)
         elif (method, path) == ("GET", "/metrics"):
@@ -145,6 +149,20 @@ class Routes:
         request, _ = self.plane.decode(body=body, headers=headers)
         answer, _ = await self.plane.infer(self._model.name, request, headers)
         return answer
+
+    async def _infer(self, scope: Scope, body: bytes, send: Send) -> None:
+        """KServe's v2 endpoint without its models of the body, which make numbers of texts and of true."""
+        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
+        request = request_of(body, headers.get(JSON_LENGTH), self._model.name)
+        answer, _ = await self.plane.infer(self._model.name, request, headers)
+        data, json_length = answer.to_rest()
+        if json_length is None:
+            await send_json(send, 200, data)
+            return
+        start = [(b"content-type", b"application/octet-stream"), (b"content-length", str(len(data)).encode()),
+                 (JSON_LENGTH.encode(), str(json_length).encode())]  # fmt: skip
+        await send({"type": "http.response.start", "status": 200, "headers": start})
+        await send({"type": "http.response.body", "body": data})
 
     async def _predict_recordings(self, scope: Scope, receive: Receive) -> Any:
         """As `_predict`, where the body may also be a form or bare media, and the work ends when its client goes."""

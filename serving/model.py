@@ -12,6 +12,7 @@ import kserve
 import numpy as np
 import orjson
 from kserve import InferOutput, InferRequest, InferResponse
+from kserve.protocol.infer_type import RequestedOutput
 
 from serving.batching import Batcher, Work
 from serving.call import Call, current
@@ -24,6 +25,7 @@ from serving.recordings import KIND, Hearing, listens
 from serving.refusals import Refused, explain, invalid, not_ready, unknown
 from serving.task import Predictor
 from serving.tensors import describe, instances_of, outputs_of
+from serving.uploads import clean_name
 
 
 class ServedModel(kserve.Model):
@@ -214,7 +216,7 @@ class ServedModel(kserve.Model):
             ],
             model_version=self.revision,
             use_binary_outputs=request.use_binary_outputs,
-            requested_outputs=None if request.from_grpc else request.request_outputs,
+            requested_outputs=None if request.from_grpc else _asked_of(request),
         )
 
     def _loaded(self) -> Predictor:
@@ -232,13 +234,24 @@ def _embed(predictor: Predictor, texts: list[str]) -> list[tuple[np.ndarray, int
     return list(zip(predictor.embed(texts), predictor.count_tokens(texts).tolist(), strict=True))
 
 
+def _asked_of(request: InferRequest) -> list[RequestedOutput]:
+    """The outputs a request lists, each as binary as the whole request where it does not say (v2, binary data)."""
+    asked = []
+    for output in request.request_outputs or ():
+        own = dict(output.parameters or {})
+        if own.get("binary_data") is None:
+            own["binary_data"] = request.use_binary_outputs
+        asked.append(RequestedOutput(output.name, own))
+    return asked
+
+
 _SIGNATURE = {"revision", "request_id", "name"}
 """Fields that the server adds to results, and takes off again where a result comes back as an instance."""
 
 
 def _name_of(payload: Any) -> str:
     name = payload.get("name") if isinstance(payload, dict) else ""
-    return name[:200] if isinstance(name, str) else ""
+    return clean_name(name) if isinstance(name, str) else ""
 
 
 def _without(payload: Any, names: set[str]) -> Any:

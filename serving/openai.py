@@ -13,14 +13,17 @@ LONGEST_TEXT = 32_768
 
 
 def parse_embeddings(body: bytes, model: str, items: int) -> tuple[list[str], bool]:
-    """Texts to embed, and whether base64 is wanted. Errors: 400 with what is wrong, 404 for another model."""
+    """Texts to embed, and whether base64 is wanted; null and "" mean the default, as libraries send them.
+
+    Errors: 400 with what is wrong, 404 for another model.
+    """
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise invalid(f"the body is not JSON: {error}") from None
     if not isinstance(request, dict):
         raise invalid("the body must be a JSON object with 'input' and 'model'")
-    if request.get("model", model) != model:
+    if (request.get("model") or model) != model:
         raise unknown(f"no model {str(request['model'])[:100]!r}; this server serves {model!r}")
     texts = request.get("input")
     if isinstance(texts, str):
@@ -31,10 +34,10 @@ def parse_embeddings(body: bytes, model: str, items: int) -> tuple[list[str], bo
         raise invalid(f"'input' holds {len(texts)} texts; at most {items} a request")
     for at, text in enumerate(texts):
         _check(text, at)
-    form = request.get("encoding_format", "float")
+    form = request.get("encoding_format") or "float"
     if form not in ("float", "base64"):
         raise invalid("'encoding_format' must be 'float' or 'base64'")
-    if request.get("dimensions") is not None:
+    if request.get("dimensions") not in (None, ""):
         raise invalid("'dimensions' is not supported: vectors come in the model's own size")
     return texts, form == "base64"
 

@@ -10,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import orjson
+from kserve import InferInput, InferRequest
+from kserve.protocol.infer_type import RequestedOutput
 
 from serving.refusals import invalid
 
 _OF_SCHEMA = {"string": "BYTES", "number": "FP32", "integer": "INT64", "boolean": "BOOL"}
 _OF_PYTHON = ((bool, "BOOL"), (int, "INT64"), (float, "FP32"))
+_LONGEST_NAME = 200
 _OWN_PARAMETERS = {"binary_data_output", "binary_data_size", "id"}
 
 
@@ -27,6 +30,81 @@ def describe(schema: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+def request_of(body: bytes, json_length: str | None, model: str) -> InferRequest:
+    """A v2 REST body as a request, strictly: no number is made of a text or of true, no tensor of bytes never sent.
+
+    ``json_length``: the header Inference-Header-Content-Length, where tensors follow the JSON as bytes (KServe's binary
+    extension). null and "" of optional members mean that they are left out. Errors: 400.
+    """
+    end = len(body)
+    if json_length:
+        if not (json_length.isascii() and json_length.isdigit()) or not 0 < int(json_length[:20]) <= end:
+            raise invalid(f"the header Inference-Header-Content-Length must be a number from 1 to {end}, the body's")
+        end = int(json_length)
+    try:
+        request = orjson.loads(body[:end])
+    except orjson.JSONDecodeError as error:
+        raise invalid(f"the body is not JSON: {error}") from None
+    if not isinstance(request, dict) or not isinstance(request.get("inputs"), list):
+        raise invalid("the body must be a JSON object with 'inputs', a list of tensors")
+    inputs, rest = [], memoryview(body)[end:]
+    for at, tensor in enumerate(request["inputs"]):
+        made, taken = _tensor(tensor, f"inputs[{at}]", rest)
+        inputs.append(made)
+        rest = rest[taken:]
+    if len(rest):
+        raise invalid(f"{len(rest)} bytes follow the tensors; each tensor's binary_data_size says how many are its own")
+    listed = _member(request, "outputs", list, "the body") or []
+    asked = [RequestedOutput(*_named(output, f"outputs[{at}]")) for at, output in enumerate(listed)]
+    for kind, entries in (("inputs", inputs), ("outputs", asked)):
+        if len({entry.name for entry in entries}) < len(entries):
+            raise invalid(f"{kind!r} names a tensor twice")
+    name, parameters = _member(request, "id", str, "the body"), _parameters(request, "the body")
+    return InferRequest(model, inputs, name, parameters=parameters, request_outputs=asked)
+
+
+def _tensor(tensor: Any, where: str, rest: memoryview) -> tuple[InferInput, int]:
+    """A tensor and how many of the bytes behind the JSON are its own."""
+    name, parameters = _named(tensor, where)
+    kind, shape, data = tensor.get("datatype"), tensor.get("shape"), _member(tensor, "data", list, where)
+    if not isinstance(kind, str) or not isinstance(shape, list) or any(type(n) is not int for n in shape):
+        raise invalid(f"{where} must have a 'datatype' (text) and a 'shape' (list of whole numbers)")
+    made, size = InferInput(name, shape, kind, data, parameters), parameters.get("binary_data_size")
+    if (data is None) == (size is None):
+        raise invalid(f"{where} must have either 'data' or, among its parameters, binary_data_size")
+    if size is None:
+        return made, 0
+    if not 0 <= size <= len(rest):
+        raise invalid(f"{where}: its binary_data_size is {size}, but {len(rest)} bytes are left of the body")
+    made._raw_data = bytes(rest[:size])
+    return made, size
+
+
+def _named(entry: Any, where: str) -> tuple[str, dict[str, Any]]:
+    if not isinstance(entry, dict) or not isinstance(entry.get("name"), str) or len(entry["name"]) > _LONGEST_NAME:
+        raise invalid(f"{where} must be an object with a 'name' of at most {_LONGEST_NAME} characters")
+    return entry["name"], _parameters(entry, where)
+
+
+def _parameters(entry: dict[str, Any], where: str) -> dict[str, Any]:
+    """The parameters that are given; those of KServe's binary extension are of their type."""
+    found = _member(entry, "parameters", dict, where) or {}
+    for name, kind in (("binary_data_size", int), ("binary_data_output", bool), ("binary_data", bool)):
+        _member(found, name, kind, f"the parameters of {where}")
+    return {name: value for name, value in found.items() if value is not None and value != ""}
+
+
+def _member(entry: dict[str, Any], name: str, kind: type, where: str) -> Any:
+    """An optional member; ``None`` where it is missing, null or ""."""
+    value = entry.get(name)
+    if value is None or value == "":
+        return None
+    if type(value) is not kind:
+        words = {list: "a list", dict: "an object", str: "a text", int: "a whole number", bool: "true or false"}
+        raise invalid(f"{name!r} of {where} must be {words[kind]}")
+    return value
+
+
 def instances_of(request: Any, schema: dict[str, Any]) -> list[dict[str, Any]]:
     """Instances of a `kserve.InferRequest`, not yet checked field by field.
 
@@ -36,7 +114,7 @@ def instances_of(request: Any, schema: dict[str, Any]) -> list[dict[str, Any]]:
     columns: dict[str, list[Any]] = {}
     for tensor in request.inputs:
         if tensor.name not in fields:
-            raise invalid(f"unknown input tensor {tensor.name!r}; expected {', '.join(fields)}")
+            raise invalid(f"unknown input tensor {str(tensor.name)[:_LONGEST_NAME]!r}; expected {', '.join(fields)}")
         columns[tensor.name] = _column(tensor, fields[tensor.name])
     if not columns:
         raise invalid(f"no input tensors; expected {', '.join(schema.get('required', fields))}")
@@ -71,7 +149,7 @@ def _column(tensor: Any, field: dict[str, Any]) -> list[Any]:
     if not same:
         raise invalid(f"input tensor {tensor.name!r} has datatype {got[:20]}; expected {expected}")
     shape = list(tensor.shape)
-    if not shape or any(not isinstance(n, int) or n < 0 for n in shape) or shape[1:] not in ([], [1]):
+    if not shape or any(type(n) is not int or n < 0 for n in shape) or shape[1:] not in ([], [1]):
         raise invalid(f"input tensor {tensor.name!r} has shape {str(shape)[:60]}; expected [n] or [n, 1]")
     values = _values(tensor)
     if len(values) != shape[0]:
@@ -91,6 +169,8 @@ def _values(tensor: Any) -> list[Any]:
         raise invalid(f"input tensor {tensor.name!r} cannot be decoded: its bytes do not fit its shape") from error
     if isinstance(data, np.ndarray):
         return list(data.ravel().tolist())
+    if not isinstance(data, list):
+        raise invalid(f"'data' of input tensor {tensor.name!r} must be a list")
     return [item for entry in data for item in (entry if isinstance(entry, list) else [entry])]
 
 

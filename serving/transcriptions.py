@@ -36,8 +36,7 @@ async def transcribe(model: ServedModel, limits: Limits, scope: Scope, receive: 
         if upload.first("model", model.name) != model.name:
             raise unknown(f"no model {upload.first('model')[:100]!r}; this server serves {model.name!r}")
         payload = payload_of(upload, model.inputs, _OWN)
-        grains = upload.fields.get("timestamp_granularities[]", []) + upload.fields.get("timestamp_granularities", [])
-        words = "word" in grains
+        words = "word" in _grains(upload)
         if "word_timestamps" in model.inputs.get("properties", {}):
             payload["word_timestamps"] = words
         instance = await model.recording(payload)
@@ -49,14 +48,16 @@ async def transcribe(model: ServedModel, limits: Limits, scope: Scope, receive: 
 def payload_of(upload: Upload, schema: dict[str, Any], own: Set[str] = frozenset()) -> dict[str, Any]:
     """An instance of a form: its file as ``audio``, and the text fields that the schema names, in the schema's types.
 
-    Fields in ``own`` are the route's business. Errors: 400 for any other, or a value of the wrong type.
+    Fields in ``own`` are the route's business, empty ones are left out. Errors: 400 for any other field, or a value of
+    the wrong type.
     """
     known = schema.get("properties", {})
     payload: dict[str, Any] = {"audio": upload.path}
     for key, values in upload.fields.items():
         name = key.removesuffix("[]")
         if name in known and name != "audio":
-            payload[name] = _typed(name, values, str(known[name].get("type", "string")))
+            if given := [value for value in values if value]:
+                payload[name] = _typed(name, given, str(known[name].get("type", "string")))
         elif key not in own and name != "name":
             raise invalid(f"unknown field {key[:60]!r}; known are file, {', '.join(n for n in known if n != 'audio')}")
     return payload
@@ -212,9 +213,29 @@ def _format_of(upload: Upload) -> str:
     return kind
 
 
+def _grains(upload: Upload) -> list[str]:
+    """``timestamp_granularities``, as fields of that name with or without ``[]``, or as one JSON list in a text."""
+    name = "timestamp_granularities"
+    grains = _listed([value for key in (f"{name}[]", name) for value in upload.fields.get(key, []) if value])
+    if wrong := [grain for grain in grains if grain not in ("word", "segment")]:
+        raise invalid(f"{name!r} holds {str(wrong[0])[:40]!r}; expected word, segment or both")
+    return grains
+
+
+def _listed(values: list[str]) -> list[str]:
+    """Values of a list field; one that is a JSON list of texts stands for its entries."""
+    if len(values) != 1 or not values[0].lstrip().startswith("["):
+        return values
+    try:
+        found = orjson.loads(values[0])
+    except orjson.JSONDecodeError:
+        return values
+    return found if all(isinstance(entry, str) for entry in found) else values
+
+
 def _typed(name: str, values: list[str], kind: str) -> Any:
     if kind == "array":
-        return values
+        return _listed(values)
     readers: dict[str, Callable[[str], Any]] = {"number": float, "integer": int, "boolean": _boolean}
     try:
         return readers.get(kind, str)(values[-1])

@@ -6,10 +6,13 @@ send it. The first bytes tell what a body is, for KServe's graph router calls ev
 
 import asyncio
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from email.errors import MessageError
 from email.message import Message as Header
 from pathlib import Path
 from typing import Any
@@ -23,13 +26,25 @@ FIELDS = 65_536
 _WRITE = 1 << 20
 _ENOUGH = 76
 """Bytes that tell a form from anything else: two dashes, a boundary of at most 70, a line's end."""
+_BOUNDARY = 70
+_PART = 32
+"""Bytes that a part counts for beside its name and value, so that a million empty ones do not fit."""
+_CHARSET = re.compile(
+    r"utf[-_]?(7|8|16|32)([-_]?[lb]e)?|us-ascii|ascii|latin-?1|(iso-8859-|windows-|cp)\d{1,4}|koi8-[ru]|tis-620"
+    r"|shift[-_]jis|euc-(jp|kr)|gb(2312|k|18030)|big5",
+    re.IGNORECASE,
+)
+"""Not all that Python knows: some decode in quadratic time, and it remembers every unknown name for ever."""
+_JOINERS = "\u200c\u200d"
+"""Signs without a shape that words of Persian and Indic languages, and emoji, are spelt with."""
 
 
 @dataclass
 class Upload:
     """A recording in a file of our own, or a JSON body that may hold some; gone when its request ends.
 
-    ``fields``: the form's text fields, each with its values in order. ``name``: the file's name at its sender.
+    ``fields``: the form's text fields, each with its values in order. ``name``: the file's name at its sender, clean
+    (see `clean_name`).
     """
 
     path: Path
@@ -41,11 +56,27 @@ class Upload:
     @property
     def stem(self) -> str:
         """The file's name without folders and ending: what a lecture is called."""
-        return Path(self.name.replace("\\", "/")).stem[:200]
+        return Path(self.name).stem
 
     def first(self, name: str, default: str = "") -> str:
-        """The first value of a field."""
-        return self.fields.get(name, [default])[0]
+        """The first value of a field that is not empty: clients send "" for what they do not set."""
+        return next((value for value in self.fields.get(name, []) if value), default)
+
+
+def clean_name(name: str, most: int = 200) -> str:
+    """A stranger's name for a file, fit for a log, a page and a database: Unicode (NFC) of at most ``most`` signs.
+
+    Folders go, and so do control signs (NUL, line ends), what turns the direction of writing, halves of surrogate
+    pairs, and blanks at the ends. Out: "" where nothing is left.
+    """
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    short = last[: 4 * most] + last[4 * most :][-16:]
+    kept = "".join(c for c in short if c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    clean = " ".join(unicodedata.normalize("NFC", kept).split())
+    stem, dot, ending = clean.rpartition(".")
+    if len(clean) > most and stem and len(ending) < 10:
+        clean = stem[: most - len(ending) - 1] + dot + ending
+    return "" if not clean.strip("." + _JOINERS) else clean[:most].rstrip()
 
 
 @asynccontextmanager
@@ -87,7 +118,7 @@ async def _take(kind: Header, receive: Receive, upload: Upload, sink: "_Sink", i
     while more and len(first) < _ENOUGH:
         chunk, more = await _chunk(receive)
         first += chunk
-    boundary = str(kind.get_param("boundary") or "")
+    boundary = _parameter(kind, "boundary")
     if kind.get_content_type() == "multipart/form-data" or first.startswith(b"--"):
         upload.form = True
         boundary = boundary or first.split(b"\r\n", 1)[0][2:72].decode("latin-1")
@@ -109,6 +140,32 @@ async def _take(kind: Header, receive: Receive, upload: Upload, sink: "_Sink", i
         form.end()
     elif write != sink.write:
         upload.json = bytes(body)
+
+
+def _parameter(header: Header, name: str, of: str = "content-type") -> str:
+    """A parameter of a header as text, "" where there is none; RFC 2231's form in the charset that it names.
+
+    Errors: 400 for a charset that is not known, or a form that is broken.
+    """
+    try:
+        value = header.get_param(name, "", of)
+    except (ValueError, TypeError, LookupError, MessageError):
+        raise invalid(f'the parameter {name!r} of {of} is broken; send it as name="value"') from None
+    if not isinstance(value, tuple):
+        return str(value or "")
+    charset, _, text = value
+    return _decoded(text.encode("latin-1", "replace"), charset or "utf-8", f"the parameter {name!r} of {of}")
+
+
+def _decoded(data: bytes, charset: str, what: str) -> str:
+    """Bytes as text without halves of surrogate pairs; what does not fit its charset becomes U+FFFD. Errors: 400."""
+    try:
+        text = data.decode(charset, "replace") if _CHARSET.fullmatch(charset) else None
+    except LookupError:
+        text = None
+    if text is None:
+        raise invalid(f"{what} is in charset {ascii(charset[:40])}, which is not known here; send UTF-8")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _append(body: bytearray, chunk: bytes, limit: int) -> None:
@@ -166,11 +223,13 @@ class _Form:
 
         if not boundary:
             raise invalid("the form has no boundary; send multipart/form-data as RFC 7578 says")
+        if len(boundary) > _BOUNDARY or not (boundary.isascii() and boundary.isprintable()):
+            raise invalid(f"the form's boundary must be of 1 to {_BOUNDARY} plain characters; this has {len(boundary)}")
         self._upload, self._sink, self._error = upload, sink, FormParserError
         self._name, self._is_file, self._ended, self._files, self._size = "", False, False, 0, 0
         self._header: list[bytes] = [b"", b""]
         self._headers: dict[bytes, bytes] = {}
-        self._value = bytearray()
+        self._value, self._charset = bytearray(), "utf-8"
         self._parser = MultipartParser(
             boundary.encode("latin-1"),
             {
@@ -208,26 +267,33 @@ class _Form:
 
     def _begin(self) -> None:
         header = Header()
-        header["content-disposition"] = self._headers.get(b"content-disposition", b"").decode("utf-8", "replace")
-        name = header.get_param("name", header="content-disposition")
-        self._name, self._is_file = str(name or ""), name == "file"
-        self._value = bytearray()
+        for name in ("content-disposition", "content-type"):
+            header[name] = self._headers.get(name.encode(), b"").decode("utf-8", "replace")
+        self._name = _parameter(header, "name", "content-disposition")
+        self._is_file = self._name == "file"
+        self._value, self._charset = bytearray(), _parameter(header, "charset") or "utf-8"
         if self._is_file:
             self._files += 1
-            self._upload.name = str(header.get_filename() or "")
+            self._upload.name = clean_name(_parameter(header, "filename", "content-disposition"))
+            return
+        self._grow(len(self._name) + _PART)
 
     def _data(self, piece: bytes) -> None:
         if self._is_file:
             self._sink.write(piece)
             return
-        self._size += len(piece)
+        self._grow(len(piece))
+        self._value += piece
+
+    def _grow(self, size: int) -> None:
+        self._size += size
         if self._size > FIELDS:
             raise too_large(FIELDS, "only the part 'file' may be large")
-        self._value += piece
 
     def _end_part(self) -> None:
         if not self._is_file:
-            self._upload.fields.setdefault(self._name, []).append(self._value.decode("utf-8", "replace"))
+            value = _decoded(bytes(self._value), self._charset, f"the field {self._name[:60]!r}")
+            self._upload.fields.setdefault(self._name, []).append(value)
 
     def _end(self) -> None:
         self._ended = True

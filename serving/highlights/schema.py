@@ -86,7 +86,7 @@ def read(payload: Any) -> dict[str, Any]:
     """
     if not isinstance(payload, Mapping):
         raise SluiceError("an instance must be a JSON object with 'sentences', 'segments' or 'text'")
-    known = [name for name in INPUTS["properties"] if payload.get(name) is not None]
+    known = [name for name in INPUTS["properties"] if payload.get(name) not in (None, "")]
     if "segments" not in known:
         if unknown := [name for name in payload if name not in INPUTS["properties"]]:
             raise SluiceError(f"unknown field {unknown[0]!r:.60}; expected {', '.join(INPUTS['properties'])}")
@@ -113,9 +113,9 @@ def read(payload: Any) -> dict[str, Any]:
 
 
 def _most(value: Any) -> int | None:
-    if value is None:
+    if value in (None, ""):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
         raise SluiceError(f"'max_bullets' must be a whole number from 1 to {MOST_BULLETS}")
     if not 1 <= value <= MOST_BULLETS:
         raise SluiceError(f"'max_bullets' is {value:g}; expected 1 to {MOST_BULLETS}")
@@ -150,7 +150,7 @@ def _text(value: Any, where: str, longest: int) -> str:
 
 def _time(row: Mapping[str, Any], name: str, where: str) -> float | None:
     value = row.get(name)
-    if value is None:
+    if value in (None, ""):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise SluiceError(f"{where}: '{name}' must be a number of seconds")

@@ -71,17 +71,24 @@ class Reader:
         self._validator = Draft202012Validator(schema)
         self._fields: Mapping[str, Mapping[str, Any]] = schema["properties"]
         self._defaults = {name: field["default"] for name, field in self._fields.items() if "default" in field}
+        self._optional = set(self._fields) - set(schema.get("required", ()))
 
     def read(self, payload: Any) -> dict[str, Any]:
-        """A checked copy with every default filled in. Errors: `SluiceError` naming the field and what is expected."""
+        """A checked copy with every default filled in; an optional field that is null or "" counts as left out.
+
+        Errors: `SluiceError` naming the field and what is expected.
+        """
+        if isinstance(payload, dict):
+            payload = {k: v for k, v in payload.items() if k not in self._optional or (v is not None and v != "")}
         error = next(self._validator.iter_errors(payload), None)
         if error is not None:
             raise SluiceError(self._explain(payload, error))
         for name, value in payload.items():
-            if isinstance(value, str) and not _is_text(value):
+            if any(not _is_text(text) for text in (value if isinstance(value, list) else [value])):
                 raise SluiceError(f"{name!r} has half a surrogate pair; send valid Unicode text")
         result = {**self._defaults, **payload}
-        return {name: int(value) if isinstance(value, float) else value for name, value in result.items()}
+        whole = {name for name in result if self._fields.get(name, {}).get("type") == "integer"}
+        return {name: int(value) if name in whole else value for name, value in result.items()}
 
     def _explain(self, payload: Any, error: Any) -> str:
         expected = "; ".join(f"{name!r}: {field.get('description', '')}" for name, field in self._fields.items())
@@ -97,9 +104,9 @@ class Reader:
         return f"field {missing[0]!r} is missing; expected {expected}" if missing else str(error.message)[:200]
 
 
-def _is_text(value: str) -> bool:
+def _is_text(value: Any) -> bool:
     try:
-        value.encode()
+        str(value).encode()
     except UnicodeEncodeError:  # JSON may escape what no text can hold, such as "\\ud800" alone
         return False
     return True

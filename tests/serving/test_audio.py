@@ -108,6 +108,22 @@ def test_v1_and_v2_take_recordings_as_text_forms_and_bytes(live: Live) -> None:
     assert texts == ["level 5 level 5"] * 5
 
 
+@pytest.mark.parametrize("name", ["timestamp_granularities", "timestamp_granularities[]"])
+@pytest.mark.parametrize("asked", ["word", ["segment", "word"], '["word"]', '["segment","word"]'])
+def test_granularities_come_as_fields_or_as_one_json_text(live: Live, name: str, asked: Any) -> None:
+    assert "words" in live.hear(wav(1), response_format="verbose_json", **{name: asked}).json()
+    assert "words" not in live.hear(wav(1), response_format="verbose_json", **{name: '["segment"]'}).json()
+
+
+def test_empty_fields_of_a_form_mean_their_default(live: Live) -> None:
+    empty = dict.fromkeys(("model", "language", "response_format", "temperature", "stream"), "")
+    empty |= dict.fromkeys(("timestamp_granularities[]", "timestamp_granularities"), "")
+    body = live.client.post(OPENAI, files={"file": ("talk.wav", wav(1))}, data=empty).json()
+    assert body["text"] == "level 5"
+    refused = live.hear(wav(1), timestamp_granularities='["phone"]')
+    assert (refused.status_code, "expected word, segment" in refused.text) == (400, True)
+
+
 def test_the_recordings_of_one_request_share_batches(live: Live) -> None:
     many = [base64.b64encode(wav(1, n / 10)).decode() for n in range(1, 9)]
     live.toy.calls.clear()

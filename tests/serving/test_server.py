@@ -169,6 +169,10 @@ def tensor(**change: Any) -> bytes:
     ).encode()
 
 
+def request(**more: Any) -> bytes:
+    return json.dumps(json.loads(tensor()) | more).encode()
+
+
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
@@ -183,7 +187,9 @@ def tensor(**change: Any) -> bytes:
         (V2, b"{", 400), (V2, b"{}", 400), (V2, b'{"inputs": []}', 400), (V2, tensor(name="other"), 400),
         (V2, tensor(datatype="FP32", data=[1.0]), 400), (V2, tensor(shape=[3]), 400), (V2, tensor(shape=[-1]), 400),
         (V2, tensor(shape=[1, 1, 1]), 400), (V2, tensor(shape=[]), 400), (V2, tensor(data=[7]), 400),
-        (V2, tensor(data=[None]), 400), (V2, tensor(data=[["q", "q"]]), 400),
+        (V2, tensor(data=[None]), 400), (V2, tensor(data=[["q", "q"]]), 400), (V2, tensor(data="q"), 400),
+        (V2, tensor(shape=[True]), 400), (V2, request(outputs=[{"name": "none"}]), 400),
+        (V2, request(parameters={"top_k": 0}), 400),
         ("/v2/models/codebase/versions/3/infer", tensor(), 404), ("/v2/models/other/infer", tensor(), 404),
         ("/v2/repository/models/codebase/unload", b"", 403),
         (EMBED, b"{", 400), (EMBED, b'{"input": []}', 400), (EMBED, b'{"input": [1, 2]}', 400),
@@ -206,8 +212,8 @@ def test_a_bad_request_gets_a_sentence(client: httpx.Client, path: str, body: by
 def test_broken_binary_tensors_are_the_clients_fault(client: httpx.Client) -> None:
     head = json.dumps({"inputs": [{"name": "question", "datatype": "BYTES", "shape": [1],
                                    "parameters": {"binary_data_size": 8}}]}).encode()  # fmt: skip
-    for length, tail in ((len(head), b"\xff\xff\xff\x7fabcd"), (5, b""), (-1, b""), (10**9, b"")):
-        headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(length)}
+    for length, tail in ((len(head), b"\xff\xff\xff\x7fabcd"), (5, b""), (-1, b""), (10**9, b""), ("٣", b"")):
+        headers = {"inference-header-content-length": str(length).encode()}
         assert client.post(V2, content=head + tail, headers=headers).status_code == 400
     text = b"a verdict is written"
     whole = len(text).to_bytes(4, "little") + text
@@ -215,6 +221,37 @@ def test_broken_binary_tensors_are_the_clients_fault(client: httpx.Client) -> No
     head = re.sub(rb'"binary_data_size": \d+', b'"binary_data_size": %d' % len(whole), head)
     headers = {"content-type": "application/octet-stream", "inference-header-content-length": str(len(head))}
     assert client.post(V2, content=head + whole, headers=headers).status_code == 200
+
+
+def test_null_and_empty_optional_fields_mean_their_default(client: httpx.Client) -> None:
+    def asked(**fields: Any) -> Any:
+        return client.post(V1, json={"instances": [{"question": QUESTION, **fields}]}).json()["predictions"][0][
+            "sources"
+        ]
+
+    for nothing in (None, ""):
+        assert asked(top_k=nothing, path=nothing) == asked()
+        v2 = client.post(V2, content=request(parameters={"top_k": nothing}, id=nothing, outputs=nothing))
+        assert len(v2.json()["outputs"]) == 6 and v2.json()["id"]
+        assert client.post(V2, content=tensor(parameters=nothing)).status_code == 200
+        body = {"input": "a", "model": nothing, "encoding_format": nothing, "dimensions": nothing, "user": nothing}
+        assert client.post(EMBED, json=body).status_code == 200
+        assert client.post(V1, json={"instances": [{"question": nothing}]}).status_code == 400
+
+
+def test_listed_outputs_are_as_binary_as_the_request_says(client: httpx.Client) -> None:
+    def ask(binary: bool | None, own: bool | None = None) -> httpx.Response:
+        outputs = [{"name": "answer", "parameters": {"binary_data": own}}, {"name": "confidence"}]
+        return client.post(V2, content=request(parameters={"binary_data_output": binary}, outputs=outputs))
+
+    plain, mixed, binary = ask(None), ask(True, False), ask(True)
+    assert "inference-header-content-length" not in plain.headers
+    answer = plain.json()["outputs"][0]["data"][0].encode()
+    whole = len(answer).to_bytes(4, "little") + answer
+    for response, expected in ((binary, whole), (mixed, b"")):
+        assert response.headers["content-type"] == "application/octet-stream"
+        tail = response.content[int(response.headers["inference-header-content-length"]) :]
+        assert (tail[:-4], len(tail) - len(expected)) == (expected, 4)
 
 
 def test_ten_megabytes_are_refused_declared_or_streamed_and_leave_no_trace_in_memory(
