@@ -15,8 +15,10 @@ _SAFE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class Call:
     """One request on its way through the server; whoever learns something worth logging adds it to ``notes``.
 
-    ``clock`` is the deadline that runs, ``allowed`` its seconds. ``last_words`` says, on an answer that has begun, how
-    to tell its client that no more will come.
+    ``client`` is its address, ``identity`` the name that its key or its proxy gives it ("": none was asked for).
+    ``arrived`` is when it was complete (`time.perf_counter`; 0: not yet), ``blamed`` the status of a refusal for what
+    its client did. ``clock`` is the deadline that runs, ``allowed`` its seconds. ``last_words`` says, on an answer that
+    has begun, how to tell its client that no more will come.
     """
 
     request_id: str
@@ -24,6 +26,10 @@ class Call:
     notes: dict[str, Any] = field(default_factory=dict)
     clock: asyncio.Timeout | None = None
     allowed: float = 0.0
+    client: str = ""
+    identity: str = ""
+    arrived: float = 0.0
+    blamed: int = 0
     last_words: Callable[[str, int], bytes] | None = None
 
     def allow(self, seconds: float, since: float | None = None) -> None:

@@ -1,7 +1,7 @@
 """The gate in front of every route, in plain ASGI: ids, limits, deadlines, and one log line a request.
 
 A request is refused before its body is read if too many are in flight, so a thousand at once cost a thousand headers
-and no more. Bodies are counted as they stream in; Content-Length alone is never believed.
+and no more. Only what is complete is in flight: `serving.bodies` has what is still arriving.
 """
 
 import asyncio
@@ -13,9 +13,10 @@ from typing import Any
 
 import orjson
 
+from serving.bodies import DRAINED_BODY, Room, Turn
 from serving.call import CALL, Call, current, request_id
 from serving.metrics import ServerMetrics
-from serving.refusals import busy, explain, failed, invalid, too_large, too_late
+from serving.refusals import explain, failed, invalid, too_large, too_late
 from serving.request_log import RequestLog
 
 Message = MutableMapping[str, Any]
@@ -24,21 +25,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-DRAINED_BODY = 64 << 20
-"""A refused body up to this size is read and dropped, so that its sender sees the answer; beyond, the line is cut."""
-
-
-SLOWEST = 20_000
-"""Bytes a second below which an upload is given up: 2 hours of speech at 32 kbit/s then take half an hour to arrive."""
-
 
 @dataclass(frozen=True)
 class Limits:
     """What one replica takes on: requests in flight, seconds to answer, bytes of a body, inputs of one request.
 
     Where inputs are recordings: ``upload`` bytes of a file, ``inline`` bytes of a body that carries one as text,
-    ``duration`` seconds of sound, ``uploads`` at once, and ``pace``, the seconds that a second of sound may take beside
-    the ``deadline``.
+    ``duration`` seconds of sound, ``uploads`` worked on at once, and ``pace``, the seconds that a second of sound may
+    take beside the ``deadline``. ``arrival``: seconds in which any body must have come.
     """
 
     in_flight: int = 256
@@ -50,6 +44,7 @@ class Limits:
     duration: float = 14_400.0
     uploads: int = 8
     pace: float = 1.0
+    arrival: float = 1800.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +98,7 @@ class Gate:
         """``intake`` tells of a request how its body is taken; by default whole, at most ``limits.body`` bytes."""
         self._app, self._limits, self._revision, self._metrics, self._log = app, limits, revision, metrics, log
         self._intake = intake or (lambda scope: Intake(limits.body))
-        self._reading_and_answering = self._uploads = 0
+        self._room = Room(limits, metrics.in_flight)
         self.draining = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,6 +109,7 @@ class Gate:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         call = Call(request_id(headers.get(b"x-request-id", b"").decode("latin-1")), route_of(scope["path"]))
+        call.client = str((scope.get("client") or ("",))[0])
         # KServe hands request headers on to the model: the id must be there even if we made it up.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"x-request-id"]
         scope["headers"].append((b"x-request-id", call.request_id.encode()))
@@ -128,7 +124,7 @@ class Gate:
             await self._refuse(error, answer, call)
         finally:
             CALL.reset(token)
-            self._finish(call, answer.code, time.perf_counter() - started)
+            self._finish(call, answer.code, time.perf_counter() - (call.arrived or started))
 
     async def _guarded(self, scope: Scope, receive: Receive, answer: "_Answer", headers: dict[bytes, bytes]) -> None:
         limits, intake, call = self._limits, self._intake(scope), current()
@@ -137,30 +133,20 @@ class Gate:
             raise invalid("the header Content-Length is not a number")
         if int(length) > DRAINED_BODY:
             answer.close = True
-        if self._reading_and_answering >= limits.in_flight:
-            raise busy(f"{limits.in_flight} requests are being answered, as many as fit")
+        large = intake.limit > limits.body and (int(length) > limits.body or b"content-length" not in headers)
+        self._room.check(large)
         if int(length) > intake.limit:
             raise too_large(intake.limit, intake.mend)
-        large = intake.limit > limits.body and (int(length) > limits.body or b"content-length" not in headers)
-        if large and self._uploads >= limits.uploads:
-            raise busy(f"{limits.uploads} recordings are being worked on, as many as fit", 5)
-        self._reading_and_answering += 1
-        self._uploads += large
-        self._metrics.in_flight.inc()
+        turn = Turn(self._room, call, answer, intake, large)
+        call.allowed = limits.deadline
         try:
-            call.allowed = limits.deadline
             async with asyncio.timeout(limits.deadline) as call.clock:
-                arriving = _counted(receive, intake, limits.deadline, answer) if intake.limit > limits.body else receive
-                if not intake.streamed:
-                    arriving = _replay(await _read(arriving, intake.limit, answer), receive)
-                await self._app(scope, arriving, answer.send)
+                await self._app(scope, await turn.body(receive), answer.send)
         except TimeoutError:
-            raise too_late(call.allowed) from None
+            raise too_late(call.allowed) if call.arrived else turn.late from None
         finally:
             call.clock = None
-            self._reading_and_answering -= 1
-            self._uploads -= large
-            self._metrics.in_flight.dec()
+            turn.end()
 
     async def _refuse(self, error: Exception, answer: "_Answer", call: Call) -> None:
         refused = explain(error)
@@ -168,6 +154,8 @@ class Gate:
             call.notes["exception"] = "".join(traceback.format_exception(error))[-4000:]
             refused = failed(call.request_id)
         call.notes["error"] = str(refused)
+        call.blamed = refused.status if refused.blamed else 0
+        answer.close = answer.close or refused.status == 408
         if answer.code:  # the answer had begun: an error can only be said in its own terms, or by cutting the line
             if call.last_words is not None:
                 last = call.last_words(str(refused), refused.status)
@@ -178,7 +166,10 @@ class Gate:
         await send_json(answer.send, refused.status, body, headers)
 
     def _finish(self, call: Call, code: int, seconds: float) -> None:
-        self._metrics.answered(code, call.route, seconds)
+        if call.blamed:
+            self._metrics.refused(code := call.blamed)
+        else:
+            self._metrics.answered(code, call.route, seconds)
         if call.route in ("health", "metrics"):
             return  # probes and scrapes would drown the log
         line = {"request_id": call.request_id, "revision": self._revision, "route": call.route, "code": code}
@@ -218,56 +209,3 @@ async def send_json(send: Send, status: int, body: Any, headers: list[tuple[byte
     start = [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode()), *(headers or [])]
     await send({"type": "http.response.start", "status": status, "headers": start})
     await send({"type": "http.response.body", "body": data})
-
-
-async def _read(receive: Receive, limit: int, answer: _Answer) -> bytes:
-    """The whole body, at most ``limit`` bytes of it in memory."""
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise invalid("the client went away before its body was complete")
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size <= limit:
-            chunks.append(chunk)
-        elif size > DRAINED_BODY:
-            answer.close = True
-            break
-        more = message.get("more_body", False)
-    if size > limit:
-        raise too_large(limit)
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-
-def _counted(receive: Receive, intake: Intake, deadline: float, answer: _Answer) -> Receive:
-    """The body as it comes, as much as is taken in; whoever sends steadily gets the time that sending takes."""
-    size, started, call = 0, asyncio.get_running_loop().time(), current()
-
-    async def counted() -> Message:
-        nonlocal size
-        message = await receive()
-        if chunk := message.get("body"):
-            size += len(chunk)
-            if size > intake.limit:
-                answer.close = answer.close or size > DRAINED_BODY
-                raise too_large(intake.limit, intake.mend)
-            call.allow(deadline + size / SLOWEST, started)
-        return message
-
-    return counted
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A receive channel that yields the body once, then whatever the client's line says."""
-    sent = False
-
-    async def again() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return again

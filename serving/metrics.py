@@ -91,6 +91,10 @@ class ServerMetrics:
         counter.inc()
         histogram.observe(seconds)
 
+    def refused(self, code: int) -> None:
+        """A request was refused with ``code`` for something that its client did: no objective is about those."""
+        self._requests.labels(code, "client", self._revision).inc()
+
     def queued(self, waiting: int) -> None:
         """See `serving.batching.Watcher`."""
         self._queue.set(waiting)

@@ -61,7 +61,7 @@ _OWN = (
 _LIMITS = {
     "in_flight": "max_in_flight", "deadline": "deadline", "body": "max_body", "items": "max_items",
     "upload": "max_upload", "inline": "max_inline", "duration": "max_duration", "uploads": "max_uploads",
-    "pace": "pace",
+    "pace": "pace", "arrival": "max_arrival",
 }  # fmt: skip
 """The fields of `Limits` and their flags."""
 
@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-in-flight", type=int, default=256, help="requests at once; beyond, 429 (default %(default)s)")
     add("--max-items", type=int, default=128, help="inputs in one request (default %(default)s)")
     add("--max-body", type=int, default=1_000_000, help="bytes of a body; beyond, 413 (default %(default)s)")
+    add(
+        "--max-arrival",
+        type=float,
+        default=1800,
+        help="seconds for any body to come; beyond, 408 (default %(default)s)",
+    )
     add("--deadline", type=float, default=10.0, help="seconds to answer; beyond, 504 (default %(default)s)")
     _add_recordings(add)
     peers = "services that the page may ask through this server, such as a,b, at SLUICE_PEERS, a URL with {name} in it"

@@ -8,11 +8,14 @@ from serving.errors import SluiceError
 
 
 class Refused(SluiceError):
-    """A request that gets no answer: ``status`` (HTTP), the sentence, and headers such as Retry-After."""
+    """A request that gets no answer: ``status`` (HTTP), the sentence, and headers such as Retry-After.
 
-    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None) -> None:
+    ``blamed``: it says something of its client alone, so objectives of the service do not count it.
+    """
+
+    def __init__(self, status: int, sentence: str, headers: dict[str, str] | None = None, blamed: bool = False) -> None:
         super().__init__(sentence)
-        self.status = status
+        self.status, self.blamed = status, blamed
         self.headers = headers or {}
 
 
@@ -34,6 +37,21 @@ def too_large(limit: int, mend: str = "send fewer or shorter inputs") -> Refused
 def busy(what: str, retry_after: int = 1) -> Refused:
     """429: come back in ``retry_after`` seconds."""
     return Refused(429, f"{what}; try again in {retry_after} s", {"retry-after": str(retry_after)})
+
+
+def crowded(what: str) -> Refused:
+    """429 for a client that has its share, whatever room others have left."""
+    return Refused(429, f"{what}; try again in 5 s", {"retry-after": "5"}, blamed=True)
+
+
+def slow(sentence: str) -> Refused:
+    """408: the request did not arrive in time."""
+    return Refused(408, sentence, blamed=True)
+
+
+def gone(sentence: str) -> Refused:
+    """499, as nginx counts it: the client hung up, so nobody hears this."""
+    return Refused(499, sentence, blamed=True)
 
 
 def not_ready(sentence: str) -> Refused:

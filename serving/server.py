@@ -61,7 +61,7 @@ class Server:
 
     async def live(self) -> int:
         """From listening to the last answer. Errors: see `run`."""
-        http = _uvicorn(self._gate, self.options)
+        http = _uvicorn(self._gate, self.options, self._metrics.refused)
         serving = asyncio.create_task(http.serve(sockets=[self._listener]))
         serving.add_done_callback(lambda _: self.stop())
         try:
@@ -142,10 +142,12 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _uvicorn(app: Any, options: Options) -> Any:
+def _uvicorn(app: Any, options: Options, refused: Callable[[int], None]) -> Any:
     import contextlib
 
     import uvicorn
+
+    from serving.connections import bounded
 
     class Quiet(uvicorn.Server):
         def capture_signals(self) -> Any:
@@ -153,6 +155,7 @@ def _uvicorn(app: Any, options: Options) -> Any:
 
     config = uvicorn.Config(
         app,
+        http=bounded(refused),
         loop="none",
         log_config=None,
         access_log=False,

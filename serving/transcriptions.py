@@ -14,7 +14,7 @@ import orjson
 from serving.call import current
 from serving.limits import Limits, Receive, Scope, Send, send_json
 from serving.model import ServedModel
-from serving.refusals import Refused, invalid, unknown
+from serving.refusals import gone, invalid, unknown
 from serving.uploads import Upload, taken
 
 ROUTE = "/openai/v1/audio/transcriptions"
@@ -66,15 +66,15 @@ def payload_of(upload: Upload, schema: dict[str, Any], own: Set[str] = frozenset
 async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Any]) -> Any:
     """The result of ``work``, which is cancelled when the client hangs up; its body must have been read."""
 
-    async def gone() -> None:
+    async def hung_up() -> None:
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    tasks = asyncio.ensure_future(work), asyncio.ensure_future(gone())
+    tasks = asyncio.ensure_future(work), asyncio.ensure_future(hung_up())
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         if not tasks[0].done():
-            raise Refused(499, "the client went away before its answer was ready")
+            raise gone("the client went away before its answer was ready")
         return tasks[0].result()
     finally:
         for task in tasks:

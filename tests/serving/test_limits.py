@@ -3,7 +3,8 @@ import io
 import json
 from typing import Any
 
-from serving.limits import SLOWEST, App, Gate, Intake, Limits, Message, send_json
+from serving.bodies import SLOWEST
+from serving.limits import App, Gate, Intake, Limits, Message, send_json
 from serving.metrics import ServerMetrics
 from serving.request_log import RequestLog
 
@@ -89,7 +90,7 @@ def test_a_slow_answer_and_a_slow_body_end_at_the_deadline() -> None:
 
     answer, body = Client(b"x"), Client()
     through(slow, answer, body)
-    assert (answer.status, body.status) == (504, 504)
+    assert (answer.status, body.status) == (504, 408)
     assert "0.3 s" in answer.body["error"]
 
 
@@ -134,7 +135,7 @@ def test_who_sends_steadily_gets_the_time_that_sending_takes() -> None:
     steady, slow = Client(*[b"x" * SLOWEST] * 5), Client(*[b"x"] * 5)
     limits = Limits(deadline=0.3, body=100)
     through(takes, steady, slow, limits=limits, intake=Intake(SLOWEST * 9, streamed=True))
-    assert (steady.status, slow.status) == (200, 504)
+    assert (steady.status, slow.status) == (200, 408)
 
 
 def test_an_unforeseen_failure_tells_people_an_id_and_the_log_the_details() -> None:
