@@ -12,12 +12,15 @@ from pathlib import Path
 
 import yaml
 
+from manifests.check.admission import admission_errors
 from manifests.check.build import MANIFESTS, OVERLAYS, Object, build, label, overlay_directory
-from manifests.check.policy import MODE, policy_errors
+from manifests.check.policy import policy_errors
 from manifests.check.references import Names, reference_errors
 from manifests.check.schema import CRDS, schema_errors
 from manifests.check.values import CONSTANTS, read_values
+from manifests.check.webhook import webhook_errors
 from serving.errors import SluiceError
+from serving.laptop.modes import ANNOTATION
 
 ENGINES = ("namespace", "postgres", "redis", "minio", "mlflow", "feast", "trainjob", "storage-pvc")
 STORAGES = ((), ("storage-s3",), ("storage-oci",))
@@ -58,10 +61,10 @@ def check_overlay(name: str) -> Count:
 def check(platform: list[Object], endpoints: list[Object], values: dict[str, str], what: str) -> None:
     """Check the objects of one namespace against each other and by themselves; SluiceError with every problem."""
     problems = [p for one in (*platform, *endpoints) for p in _alone(json.dumps(one, sort_keys=True))]
+    problems += [p for one in endpoints for p in _mode(one, values["SLUICE_DEPLOYMENT_MODE"])]
     if not problems:
         names = Names([*platform, *endpoints], values["SLUICE_NAMESPACE"])
         problems = reference_errors([*platform, *endpoints], names)
-        problems += [p for one in endpoints for p in _mode(one, values["SLUICE_DEPLOYMENT_MODE"])]
         problems += [p for one in (*platform, *endpoints) for p in _settings(one, values)]
     if problems:
         raise SluiceError(f"{what}:\n  " + "\n  ".join(dict.fromkeys(problems)))
@@ -71,13 +74,13 @@ def check(platform: list[Object], endpoints: list[Object], values: dict[str, str
 def _alone(text: str) -> tuple[str, ...]:
     one = json.loads(text)
     # What has the wrong shape cannot be read any further.
-    return tuple(schema_errors(one) or policy_errors(one))
+    return tuple(schema_errors(one) or admission_errors(one) or [*webhook_errors(one), *policy_errors(one)])
 
 
 def _mode(one: Object, mode: str) -> Iterator[str]:
-    told = (one["metadata"].get("annotations") or {}).get(MODE)
-    if one["kind"] in ("InferenceService", "InferenceGraph") and told != mode:
-        yield f"{label(one)}: {MODE} is {told}, and SLUICE_DEPLOYMENT_MODE={mode}: see components/standard"
+    told = ((one.get("metadata") or {}).get("annotations") or {}).get(ANNOTATION)
+    if one.get("kind") in ("InferenceService", "InferenceGraph") and told != mode:
+        yield f"{label(one)}: {ANNOTATION} is {told}, and SLUICE_DEPLOYMENT_MODE={mode}: see components/standard"
 
 
 def _settings(one: Object, values: dict[str, str]) -> Iterator[str]:

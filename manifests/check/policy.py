@@ -1,4 +1,4 @@
-"""What the project asks of every object beyond its schema: pinned, probed, bounded, unprivileged, sound percentages."""
+"""What the project asks of every object beyond its schema: pinned, probed, bounded, unprivileged."""
 
 import json
 import re
@@ -8,9 +8,9 @@ from typing import Any
 from kubernetes.utils import parse_quantity
 
 from manifests.check.build import Object, label
+from serving.laptop.modes import ANNOTATION
 
 PART_OF = "app.kubernetes.io/part-of"
-MODE = "serving.kserve.io/deploymentMode"
 LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet", "ServingRuntime")
 _LABELS = {
     PART_OF: "sluice",
@@ -21,7 +21,7 @@ _LABELS = {
     "grafana_dashboard": "1",
 }
 _ANNOTATIONS = {
-    MODE: "Knative|Standard",
+    ANNOTATION: "Knative|Standard",
     "serving.kserve.io/enable-tag-routing": "true",
     "serving.kserve.io/autoscalerClass": "hpa|keda",
     "prometheus.kserve.io/path": "/metrics",
@@ -47,16 +47,16 @@ _WORDS: dict[str, set[str]] = {
 }
 # What a Role may name at all. Everything but the rollout's objects is for reading, or what Argo and Trainer need.
 _RULES = {
-    ("serving.kserve.io", "inferenceservices"): {"get", "list", "watch", "create", "update", "patch", "delete"},
-    ("serving.kserve.io", "servingruntimes"): {"get", "list", "create"},
-    ("serving.kserve.io", "inferencegraphs"): {"get", "list", "create", "update", "patch"},
+    ("serving.kserve.io", "inferenceservices"): {"get", "list", "create", "update", "delete"},
+    ("serving.kserve.io", "servingruntimes"): {"get", "create"},
+    ("serving.kserve.io", "inferencegraphs"): {"get", "list", "create", "update"},
     ("argoproj.io", "workflowtaskresults"): {"create", "patch"},
     ("", "configmaps"): {"get"},
     ("", "secrets"): {"get"},
-    ("", "pods"): {"get", "list", "watch"},
+    ("", "pods"): {"list"},
     ("", "pods/log"): {"get"},
-    ("trainer.kubeflow.org", "trainjobs"): {"get", "list", "watch", "create", "delete"},
-    ("trainer.kubeflow.org", "trainingruntimes"): {"get", "list"},
+    ("trainer.kubeflow.org", "trainjobs"): {"get", "create", "delete"},
+    ("trainer.kubeflow.org", "trainingruntimes"): {"get"},
     ("trainer.kubeflow.org", "clustertrainingruntimes"): {"get"},
 }
 
@@ -69,7 +69,7 @@ def policy_errors(found: Object) -> list[str]:
     if found["kind"] in ("Role", "ClusterRole"):
         problems += _rules(found)
     for kind, further in (
-        ("InferenceService", _rollout),
+        ("InferenceService", _model),
         ("InferenceGraph", _graph),
         ("NetworkPolicy", _peers),
         ("StatefulSet", _claims),
@@ -153,26 +153,8 @@ def _rules(found: Object) -> Iterator[str]:
                     yield f"reads every one of the {resource}; name them in resourceNames"
 
 
-def _rollout(found: Object) -> Iterator[str]:
-    spec = found["spec"]
-    predictor, canaries = spec["predictor"], spec.get("canary") or []
-    mode = (found["metadata"].get("annotations") or {}).get(MODE)
-    percent = predictor.get("canaryTrafficPercent")
-    if percent is not None and not 0 <= percent <= 100:
-        yield f"canaryTrafficPercent {percent} is not within 0 to 100 (KServe itself takes it)"
-    if percent is not None and mode == "Standard":
-        yield "canaryTrafficPercent: Standard mode ignores it and would roll out in full; use spec.canary"
-    if canaries and mode != "Standard":
-        yield f"spec.canary: {mode} mode has none; use canaryTrafficPercent, or the annotation {MODE}: Standard"
-    shares = [canary["trafficPercent"] for canary in canaries]
-    if any(not 0 <= share <= 100 for share in shares) or sum(shares) > 100:
-        yield f"spec.canary: trafficPercent {shares} is not within 0 to 100, all together"
-    names = [predictor.get("name", ""), *(canary["predictor"].get("name", "") for canary in canaries)]
-    if len(set(names)) < len(names) or "" in names[1:]:
-        yield f"spec.canary: the names {names} must differ, and each canary needs one"
-    if predictor.get("minReplicas", 1) > predictor.get("maxReplicas", 1):
-        yield "minReplicas is above maxReplicas"
-    if resources := (predictor.get("model") or {}).get("resources"):
+def _model(found: Object) -> Iterator[str]:
+    if resources := (found["spec"]["predictor"].get("model") or {}).get("resources"):
         yield from _bounds(resources)
 
 

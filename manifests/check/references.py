@@ -13,7 +13,8 @@ from manifests.check.selectors import selector_errors
 
 SECRETS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "secrets.yaml").read_text())
 _URL = re.compile(r"https?://([a-z0-9][a-z0-9.-]*)(?::(\d+))?")
-_CLUSTER_SCOPED = ("Namespace",)
+# What belongs to no namespace.
+_CLUSTER_SCOPED = re.compile(r"Namespace|Cluster(Role|RoleBinding)|.*AdmissionPolicy(Binding)?")
 
 
 class Names:
@@ -62,7 +63,10 @@ def _placed(one: Object, names: Names) -> Iterator[str]:
     namespace = one["metadata"].get("namespace")
     if one["kind"] == "Namespace" and one["metadata"]["name"] != names.namespace:
         yield f"is not SLUICE_NAMESPACE={names.namespace}"
-    if one["kind"] not in _CLUSTER_SCOPED and namespace != names.namespace:
+    if _CLUSTER_SCOPED.fullmatch(one["kind"]):
+        if namespace is not None:
+            yield f"is in namespace {namespace!r}, and a {one['kind']} belongs to none"
+    elif namespace != names.namespace:
         yield f"is in namespace {namespace!r}, not in SLUICE_NAMESPACE={names.namespace}"
 
 
@@ -114,6 +118,17 @@ def _environment(container: dict[str, Any], names: Names) -> Iterator[str]:
             if used not in told:
                 yield f"env {variable['name']} uses $({used}), which no variable before it sets"
         told.add(variable["name"])
+    yield from _shown(container)
+
+
+def _shown(container: dict[str, Any]) -> Iterator[str]:
+    """Secrets that would stand on a command line, where everybody on the node reads them."""
+    secret = [v["name"] for v in container.get("env") or [] if "secretKeyRef" in (v.get("valueFrom") or {})]
+    words = " ".join([*(container.get("command") or []), *(container.get("args") or [])])
+    for name in secret:
+        # Filled in by the kubelet, or by a shell into an option.
+        if re.search(rf"\$\({name}\)|--?[\w-]+[= ][\"']?\$\{{?{name}\b", words):
+            yield f"its command shows the Secret in {name}; hand it over in a file or in the environment"
 
 
 def secret_errors(reference: dict[str, Any]) -> Iterator[str]:
@@ -136,7 +151,7 @@ def _ports(container: dict[str, Any]) -> Iterator[str]:
 def _of_kind(one: Object, names: Names) -> Iterator[str]:
     spec = one.get("spec") or {}
     match one["kind"]:
-        case "RoleBinding":
+        case "RoleBinding" | "ClusterRoleBinding":
             yield from names.missing(one["roleRef"]["kind"], one["roleRef"]["name"])
             for subject in one["subjects"]:
                 yield from names.missing(subject["kind"], subject["name"])
@@ -205,7 +220,12 @@ def _urls(one: Object, names: Names) -> Iterator[str]:
     if "grafana_dashboard" in (one["metadata"].get("labels") or {}):
         return
     services = names.services()
-    for host, port in {u for text in _texts(one) for u in _URL.findall(text)}:
+    # The generator may be a Service that somebody else put into this namespace.
+    texts = (
+        {k: v for k, v in one.items() if k != "data"},
+        {k: v for k, v in (one.get("data") or {}).items() if k != "SLUICE_GENERATOR_URL"},
+    )
+    for host, port in {u for text in _texts([*texts]) for u in _URL.findall(text)}:
         name, _, domain = host.partition(".")
         if host == "localhost" or (domain and domain.split(".")[:2] != [names.namespace, "svc"]):
             continue

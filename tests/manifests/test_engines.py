@@ -1,7 +1,10 @@
-"""MLflow's own container command and environment, as the manifests give them, on a real PostgreSQL and a real S3."""
+"""The engines' own container commands, environments and probes, as the manifests give them, on real servers."""
 
 import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import engines
 import fsspec
@@ -10,11 +13,11 @@ import sqlalchemy
 
 from manifests.check.build import MANIFESTS, OVERLAYS, build
 
-pytestmark = pytest.mark.e2e
+PASSWORD = 'it\'s "a" $(date) ~* #pass word\\'
 
 
-def container(name: str) -> dict:
-    (found,) = (o for o in build(OVERLAYS / "staging") if (o["kind"], o["metadata"]["name"]) == ("Deployment", name))
+def container(name: str, kind: str = "Deployment") -> dict:
+    (found,) = (o for o in build(OVERLAYS / "staging") if (o["kind"], o["metadata"]["name"]) == (kind, name))
     return found["spec"]["template"]["spec"]["containers"][0]
 
 
@@ -29,6 +32,56 @@ def environment(given: dict, secrets: dict[str, str]) -> dict[str, str]:
     return made
 
 
+@pytest.fixture
+def redis(tmp_path):
+    """The StatefulSet's container on this machine: its shell, server, variables; its folders in ``tmp_path``."""
+    if not shutil.which("redis-server"):
+        pytest.skip("no Redis here: apt-get install redis-server")
+    given, port = container("redis", "StatefulSet"), engines.free_port()
+    for mount in given["volumeMounts"]:
+        (tmp_path / mount["mountPath"].lstrip("/")).mkdir(parents=True)
+
+    def here(text: str) -> str:
+        for mount in given["volumeMounts"]:
+            text = text.replace(mount["mountPath"], f"{tmp_path}{mount['mountPath']}")
+        return text.replace("redis-server ", f"redis-server --port {port} --bind 127.0.0.1 ")
+
+    return given, [here(word) for word in given["command"]], port
+
+
+def arguments_of(process: int) -> str:
+    """The command lines of a process and all below it, as ``ps`` shows them to everybody."""
+    below = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    own = Path(f"/proc/{process}/cmdline").read_bytes().decode()
+    return own + "".join(arguments_of(int(one)) for one in below)
+
+
+def test_redis_wants_its_password_and_shows_it_nowhere(redis, tmp_path):
+    given, command, port = redis
+    env = {"PATH": os.environ["PATH"], **environment(given, {"REDISCLI_AUTH": PASSWORD})}
+    told = {"env": env, "cwd": tmp_path}
+    probe = [word.replace("redis-cli ", f"redis-cli -p {port} ") for word in given["readinessProbe"]["exec"]["command"]]
+    with engines.running(command, port, tmp_path / "redis.log", **told) as server:
+        engines.wait_for(lambda: subprocess.run(probe, **told).returncode == 0, server)
+        assert PASSWORD not in arguments_of(server.pid)
+        assert "redis-server" in arguments_of(server.pid)
+        for other in ({}, {"REDISCLI_AUTH": "wrong"}, {"REDISCLI_AUTH": ""}):
+            asked = subprocess.run(["redis-cli", "-p", str(port), "dbsize"], env={"PATH": env["PATH"], **other},
+                                   capture_output=True, text=True)  # fmt: skip
+            assert "NOAUTH" in asked.stdout
+    written = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+    assert PASSWORD.encode() not in written
+
+
+def test_redis_does_not_start_without_a_password(redis, tmp_path):
+    given, command, _ = redis
+    env = {"PATH": os.environ["PATH"], **environment(given, {"REDISCLI_AUTH": ""})}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+    assert done.returncode != 0
+    assert "REDIS_PASSWORD of the Secret sluice-engines is empty" in done.stderr
+
+
+@pytest.mark.e2e
 def test_mlflow_keeps_runs_in_postgres_and_artifacts_in_s3(tmp_path):
     from mlflow import MlflowClient
 

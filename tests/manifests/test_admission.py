@@ -1,0 +1,208 @@
+"""What an API server and KServe's webhook refuse beyond the published schemas is found before anything is applied."""
+
+import ast
+import copy
+import inspect
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.rollout import cluster
+from manifests.check.admission import admission_errors
+from manifests.check.build import MANIFESTS, OVERLAYS, build
+from manifests.check.combinations import ENGINES, _combined, check
+from manifests.check.values import read_values
+from manifests.check.webhook import webhook_errors
+from pipelines import client
+from serving.errors import SluiceError
+
+PLACE = {"namespace": "n"}
+
+
+@pytest.fixture(scope="module")
+def values() -> dict[str, str]:
+    return read_values(OVERLAYS / "staging" / "values" / "values.env")
+
+
+@pytest.fixture(scope="module")
+def whole(values) -> list[dict]:
+    return _combined(["platform", "monitoring"], ENGINES, values)
+
+
+def of_kind(found: list[dict], kind: str) -> list[dict]:
+    return [one for one in found if one["kind"] == kind]
+
+
+def test_every_account_that_is_bound_has_its_namespace(whole, values):
+    bound = [*of_kind(whole, "RoleBinding"), *of_kind(whole, "ClusterRoleBinding")]
+    assert len(bound) >= 4
+    for one in bound:
+        assert {s["namespace"] for s in one["subjects"]} == {values["SLUICE_NAMESPACE"]}
+    (cluster_wide,) = of_kind(whole, "ClusterRoleBinding")
+    assert cluster_wide["metadata"]["name"] == f"sluice-trainingruntimes.{values['SLUICE_NAMESPACE']}"
+    assert "namespace" not in cluster_wide["metadata"]
+
+
+@pytest.mark.parametrize("kind", ["RoleBinding", "ClusterRoleBinding"])
+def test_an_account_without_a_namespace_fails_the_check(kind, whole, values):
+    changed = copy.deepcopy(whole)
+    del of_kind(changed, kind)[0]["subjects"][0]["namespace"]
+    with pytest.raises(SluiceError, match=rf"{kind} [a-z.-]+: subjects\[0\]\.namespace: Required value"):
+        check(changed, [], values, "platform")
+
+
+BINDINGS = {
+    "subjects[0].kind: 'Robot'": {"subjects": [{"kind": "Robot", "name": "a"}]},
+    "subjects[0].name: Required": {"subjects": [{"kind": "ServiceAccount", "namespace": "n"}]},
+    "subjects[0].apiGroup: 'rbac": {
+        "subjects": [{"kind": "ServiceAccount", "name": "a", **PLACE, "apiGroup": "rbac.authorization.k8s.io"}]
+    },
+    "subjects[0].namespace: a Group": {"subjects": [{"kind": "Group", "name": "a", **PLACE}]},
+    "it binds its role to nobody": {"subjects": []},
+    "roleRef.apiGroup: None": {"roleRef": {"kind": "Role", "name": "r"}},
+    "roleRef.kind: 'Rule'": {"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Rule", "name": "r"}},
+}
+
+
+@pytest.mark.parametrize("told", BINDINGS)
+def test_a_binding_is_held_to_the_servers_rules(told):
+    whole = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "b", **PLACE},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "r"},
+        "subjects": [{"kind": "ServiceAccount", "name": "a", **PLACE}],
+    }
+    assert admission_errors(whole) == []
+    assert any(told in problem for problem in admission_errors({**whole, **BINDINGS[told]}))
+
+
+def taken_away(one: dict, path: str) -> dict:
+    made = copy.deepcopy(one)
+    holder: Any = made
+    *before, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    for key in before:
+        holder = holder[key]
+    del holder[last]
+    return made
+
+
+# Fields that the published schemas leave optional, and the API server's validation does not.
+REQUIRED = {
+    "Service": ["metadata.name", "spec", "spec.ports"],
+    "ServiceAccount": ["metadata", "secrets.0.name"],
+    "Role": ["rules", "rules.0.apiGroups", "rules.0.resources", "rules.0.verbs"],
+    "StatefulSet": [
+        "spec.selector.matchLabels",
+        "spec.volumeClaimTemplates.0.metadata.name",
+        "spec.volumeClaimTemplates.0.spec.accessModes",
+        "spec.template.spec.containers.0.env.0.valueFrom.secretKeyRef",
+        "spec.template.spec.containers.0.env.0.valueFrom.secretKeyRef.name",
+        "spec.template.spec.containers.0.readinessProbe.exec",
+        "spec.template.spec.containers.0.readinessProbe.exec.command",
+    ],
+    "Deployment": ["spec.template.spec", "spec.template.spec.volumes.0.emptyDir"],
+    "CronJob": ["spec.jobTemplate.spec.template.spec.restartPolicy"],
+    "PersistentVolumeClaim": ["spec.accessModes"],
+    "PodDisruptionBudget": ["spec.selector", "spec.maxUnavailable"],
+    "NetworkPolicy": ["spec.podSelector"],
+}
+
+
+@pytest.mark.parametrize(("kind", "path"), [(kind, path) for kind, paths in REQUIRED.items() for path in paths])
+def test_a_required_field_that_is_missing_is_told(kind, path, whole):
+    name = {"ServiceAccount": "sluice-serving", "StatefulSet": "redis"}.get(kind)
+    one = next(o for o in of_kind(whole, kind) if name in (None, o["metadata"]["name"]))
+    assert admission_errors(one) == []
+    (problem, *_) = admission_errors(taken_away(one, path))
+    assert problem.startswith(f"{kind} ")
+
+
+def keda(values: dict[str, str]) -> dict:
+    found = _combined(["base"], ("standard", "keda"), {**values, "SLUICE_DEPLOYMENT_MODE": "Standard"})
+    return next(o for o in found if (o["kind"], o["metadata"]["name"]) == ("InferenceService", "codebase"))
+
+
+def test_keda_gets_the_target_that_kserve_asks_for(values):
+    service = keda(values)
+    assert webhook_errors(service) == []
+    (metric,) = service["spec"]["predictor"]["autoScaling"]["metrics"]
+    assert metric["external"]["target"] == {"type": "Value", "value": "4"}
+
+
+METRICS = {
+    "target threshold value should not be empty": {"target": {"type": "AverageValue", "averageValue": "4"}},
+    "target.type 'Sum' is none of": {"target": {"type": "Sum", "value": "4"}},
+    "target.type Value needs value": {"target": {"type": "Value"}},
+    "is no quantity above 0": {"target": {"type": "Value", "value": "four"}},
+    "the query should not be empty": {"metric": {"backend": "prometheus", "query": ""}},
+}
+
+
+@pytest.mark.parametrize("told", METRICS)
+def test_a_metric_that_kserve_refuses_is_told(told, values):
+    service = keda(values)
+    service["spec"]["predictor"]["autoScaling"]["metrics"][0]["external"] |= METRICS[told]
+    assert any(told in problem for problem in webhook_errors(service))
+
+
+def canary(**predictor: Any) -> dict:
+    (made,) = (o for o in build(MANIFESTS / "samples" / "standard-canary") if o["kind"] == "InferenceService")
+    made["spec"]["canary"][0]["predictor"] |= predictor
+    return made
+
+
+CANARIES: dict[str, dict] = {
+    "KServe refuses a name there": {"model": {"name": "codebase", "modelFormat": {"name": "sluice"}}},
+    "minReplicas 3 is above stable's, which is 2": {"minReplicas": 3},
+    "maxReplicas: a canary has a fixed number": {"maxReplicas": 2},
+    "scaleMetric: a canary has a fixed number": {"scaleMetric": "cpu"},
+    "must differ": {"name": "v1"},
+    "no model": {"model": None},
+    "env PYTHONPATH": {"model": {"name": "", "modelFormat": {"name": "s"}, "env": [{"name": "PYTHONPATH"}]}},
+}
+
+
+@pytest.mark.parametrize("told", CANARIES)
+def test_a_canary_that_kserve_refuses_is_told(told):
+    assert webhook_errors(canary()) == []
+    assert any(told in problem for problem in webhook_errors(canary(**CANARIES[told])))
+
+
+STABLE: dict[str, dict] = {
+    "minReplicas 0: a rollback": {"minReplicas": 0},
+    "minReplicas -1 is below 0": {"minReplicas": -1},
+    "minReplicas is above maxReplicas": {"minReplicas": 9, "maxReplicas": 2},
+    "an HPA knows cpu and memory": {"scaleMetric": "concurrency"},
+    "is no percentage from 1 to 100": {"scaleTarget": 700},
+    "takes type Resource": {"autoScaling": {"metrics": [{"type": "External", "external": {}}]}},
+}
+
+
+@pytest.mark.parametrize("told", STABLE)
+def test_a_stable_predictor_that_kserve_refuses_or_a_rollback_cannot_use_is_told(told):
+    service = canary()
+    service["spec"]["predictor"] |= STABLE[told]
+    assert any(told in problem for problem in webhook_errors(service))
+
+
+def called(module: Any) -> set[tuple[str, str]]:
+    """Verb and plural of every call of the Kubernetes API in a module."""
+    found = set()
+    for node in ast.walk(ast.parse(Path(inspect.getfile(module)).read_text())):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "_call":
+            verb, kind = node.args[0], node.args[1]
+            assert isinstance(verb, ast.Constant)
+            assert isinstance(kind, ast.Name)
+            found.add((verb.value, getattr(module, kind.id)[1]))
+        elif isinstance(node, ast.Attribute) and node.attr.endswith("_namespaced_custom_object"):
+            found |= {(node.attr.partition("_")[0], plural) for plural in client._KINDS}
+    return found
+
+
+def test_the_role_allows_what_our_clients_call_and_no_more(whole):
+    (role,) = (o for o in of_kind(whole, "Role") if o["metadata"]["name"] == "sluice-rollout")
+    allowed = {(verb, resource) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
+    # What the client calls replace is RBAC's update.
+    assert allowed == {("update" if v == "replace" else v, p) for v, p in called(cluster) | called(client)}
