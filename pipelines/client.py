@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from serving.access import bearer
 from serving.errors import SluiceError
 from serving.files import home
 from serving.verdict import Verdict, read_verdicts
@@ -80,7 +81,7 @@ def post(url: str, body: dict[str, Any]) -> dict[str, Any]:
         SluiceError: the endpoint did not answer, or answered 4xx or 5xx; the sentence is the server's own.
     """
     try:
-        answer = httpx.post(url, json=body, timeout=30)
+        answer = httpx.post(url, json=body, headers=bearer(), timeout=30)
     except httpx.HTTPError as error:
         raise SluiceError(f"{url} did not answer ({error}); {_MEND}") from error
     try:

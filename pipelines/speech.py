@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipelines.client import clock, endpoint_url
+from serving.access import bearer
 from serving.errors import SluiceError
 from serving.files import home
 
@@ -79,7 +80,7 @@ def summarize(file: Path, abstract: bool = False, model: str = "") -> dict[str, 
         fields = {"model": "lectures-transcriber", "response_format": "verbose_json"}
         spoken = _upload(f"{speech}/openai/v1/audio/transcriptions", file, fields).json()
         body = {"instances": [{"text": spoken["text"], "segments": spoken["segments"]}]}
-        answer = httpx.post(f"{notes}/v1/models/lectures-highlights:predict", json=body, timeout=600)
+        answer = httpx.post(f"{notes}/v1/models/lectures-highlights:predict", json=body, headers=bearer(), timeout=600)
         found = dict(_answer(answer).json()["predictions"][0])
     if abstract or model:
         from components.summaries.abstract import written
@@ -92,7 +93,8 @@ def _upload(url: str, file: Path, fields: dict[str, str]) -> httpx.Response:
     if not file.is_file():
         raise SluiceError(f"{file}: no such file; name a recording (wav, mp3, m4a, ogg, flac, mp4, mkv, webm)")
     with file.open("rb") as stream:
-        return _answer(httpx.post(url, data=fields, files={"file": (file.name, stream)}, timeout=3600))
+        files = {"file": (file.name, stream)}
+        return _answer(httpx.post(url, data=fields, files=files, headers=bearer(), timeout=3600))
 
 
 def _answer(answer: httpx.Response) -> httpx.Response:

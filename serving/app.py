@@ -140,7 +140,7 @@ class Routes:
             await send({"type": "http.response.body", "body": self._metrics.page()})
         elif path.startswith(PREFIX):
             body = (await receive())["body"] if method == "POST" else b""
-            await self._peers.answer(method, path, body, send)
+            await self._peers.answer(scope, body, send)
         elif not (method in ("GET", "HEAD") and await send_page(scope, send)):
             await self._kserve(scope, receive, send)
 

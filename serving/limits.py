@@ -13,6 +13,7 @@ from typing import Any
 
 import orjson
 
+from serving.access import OPEN, Access
 from serving.bodies import DRAINED_BODY, Room, Turn
 from serving.call import CALL, Call, current, request_id
 from serving.metrics import ServerMetrics
@@ -94,12 +95,13 @@ class Gate:
         metrics: ServerMetrics,
         log: RequestLog,
         intake: Callable[[Scope], Intake] | None = None,
+        access: Access = Access(),  # noqa: B008  frozen
     ) -> None:
         """``intake`` tells of a request how its body is taken; by default whole, at most ``limits.body`` bytes."""
         self._app, self._limits, self._revision, self._metrics, self._log = app, limits, revision, metrics, log
         self._intake = intake or (lambda scope: Intake(limits.body))
         self._room = Room(limits, metrics.in_flight)
-        self.draining = False
+        self._access, self.draining = access, False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request, whatever happens inside."""
@@ -109,13 +111,13 @@ class Gate:
         started = time.perf_counter()
         headers = dict(scope["headers"])
         call = Call(request_id(headers.get(b"x-request-id", b"").decode("latin-1")), route_of(scope["path"]))
-        call.client = str((scope.get("client") or ("",))[0])
         # KServe hands request headers on to the model: the id must be there even if we made it up.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"x-request-id"]
         scope["headers"].append((b"x-request-id", call.request_id.encode()))
         answer = _Answer(send, call, close=self.draining)
         token = CALL.set(call)
         try:
+            self._admit(scope, headers, call)
             if scope["method"] in ("GET", "HEAD"):
                 await self._app(scope, receive, answer.send)
             else:
@@ -125,6 +127,15 @@ class Gate:
         finally:
             CALL.reset(token)
             self._finish(call, answer.code, time.perf_counter() - (call.arrived or started))
+
+    def _admit(self, scope: Scope, headers: dict[bytes, bytes], call: Call) -> None:
+        access, peer = self._access, str((scope.get("client") or ("",))[0])
+        call.client = access.client(peer, headers.get(b"x-forwarded-for", b"").decode("latin-1"))
+        if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+            raise invalid("there are two headers Host")
+        access.check_host(headers)
+        if access.closed and not (scope["method"] in ("GET", "HEAD") and OPEN.fullmatch(scope["path"])):
+            call.identity = call.notes["identity"] = access.identity(peer, headers)
 
     async def _guarded(self, scope: Scope, receive: Receive, answer: "_Answer", headers: dict[bytes, bytes]) -> None:
         limits, intake, call = self._limits, self._intake(scope), current()
@@ -186,6 +197,8 @@ class _Answer:
         if message["type"] == "http.response.start":
             self.code = message["status"]
             headers = [pair for pair in message.get("headers", []) if pair[0] != b"x-request-id"]
+            if not any(name == b"content-security-policy" for name, _ in headers):  # the page has its own
+                headers += _INERT
             headers.append((b"x-request-id", self._call.request_id.encode()))
             if self.close:
                 headers.append((b"connection", b"close"))
@@ -193,6 +206,10 @@ class _Answer:
         await self._send(message)
 
 
+_INERT = [
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"), (b"x-content-type-options", b"nosniff")
+]  # fmt: skip
+"""A browser that opens an answer runs nothing of it."""
 _OPENAI = ("embeddings", "transcriptions")
 
 

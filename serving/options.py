@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from serving.access import Access, read_access
 from serving.errors import SluiceError
 from serving.limits import Limits
 
@@ -33,6 +34,7 @@ class Options:
     revision: str = "local"
     peers: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
+    access: Access = field(default_factory=Access)
 
     @classmethod
     def parse(cls, arguments: Sequence[str] | None = None) -> "Options":
@@ -44,6 +46,7 @@ class Options:
             revision=os.environ.get("K_REVISION") or "local",
             peers=tuple(name for name in flags.peers.split(",") if name),
             limits=Limits(**{name: getattr(flags, flag) for name, flag in _LIMITS.items()}),
+            access=read_access(),
         )
         for name in ("threads", "max_batch", "max_queue", "grace"):
             _positive(name, getattr(chosen, name))

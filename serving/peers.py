@@ -7,9 +7,10 @@ own limit.
 import os
 from typing import Any
 
+from serving.access import bearer
 from serving.call import current
 from serving.errors import SluiceError
-from serving.limits import Send
+from serving.limits import Scope, Send
 from serving.refusals import Refused, not_ready, unknown
 
 ROUTES = {
@@ -47,15 +48,17 @@ class Peers:
         """Those that ``names`` and SLUICE_PEERS tell of."""
         return cls(addresses(names, os.environ.get("SLUICE_PEERS", "")), seconds)
 
-    async def answer(self, method: str, path: str, body: bytes, send: Send) -> None:
+    async def answer(self, scope: Scope, body: bytes, send: Send) -> None:
         """Answer ``/peers/<name>/<route>``. Errors: 404 for any other name or route, 503 where the peer is away."""
+        method, path = scope["method"], scope["path"]
         name, _, route = path.removeprefix(PREFIX).partition("/")
         if name not in self.names:
             raise unknown(f"no peer {name[:60]!r}; there are {', '.join(self.names) or 'none'}")
         if (method, route) not in ROUTES:
             raise unknown(f"no such route of a peer; there are {', '.join(f'{m} {r}' for m, r in ROUTES)}")
-        answer = await self._ask(name, method, ROUTES[method, route].format(name=name), body)
-        kept = ("content-type", "retry-after")
+        key = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
+        answer = await self._ask(name, method, ROUTES[method, route].format(name=name), body, key)
+        kept = ("content-type", "retry-after", "www-authenticate")
         headers = [(key.encode(), value.encode()) for key, value in answer.headers.items() if key.lower() in kept]
         await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})
         await send({"type": "http.response.body", "body": answer.content})
@@ -65,12 +68,14 @@ class Peers:
         if self._client is not None:
             await self._client.aclose()
 
-    async def _ask(self, name: str, method: str, path: str, body: bytes) -> Any:
+    async def _ask(self, name: str, method: str, path: str, body: bytes, key: str) -> Any:
         import httpx
 
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._seconds, trust_env=False, follow_redirects=False)
         headers = {"x-request-id": current().request_id} | ({"content-type": "application/json"} if body else {})
+        # The asker's own key, so that the peer knows who asks; who came in by a proxy's word has none to show.
+        headers |= {"Authorization": key} if key else bearer()
         try:
             return await self._client.request(method, self._urls[name] + path, content=body or None, headers=headers)
         except httpx.TimeoutException:

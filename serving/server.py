@@ -7,8 +7,10 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+from serving.access import is_local
 from serving.errors import SluiceError
 from serving.load import load
 from serving.options import Options
@@ -55,7 +57,10 @@ class Server:
         self._peers = Peers.from_environment(options.peers, 6 * options.limits.deadline)
         self._routes = Routes(self.model, self._metrics, self._feedback, options.limits, self._peers)
         intake = self._routes.intake
-        self._gate = Gate(self._routes, options.limits, options.revision, self._metrics, self._log, intake)
+        self._access = replace(options.access, local=is_local(options.host))
+        self._gate = Gate(
+            self._routes, options.limits, options.revision, self._metrics, self._log, intake, self._access
+        )
         self._stopping = asyncio.Event()
         self._rpc: Any = None
 
@@ -103,7 +108,9 @@ class Server:
         from serving.rpc import start_grpc
 
         address, options = f"{self.options.host}:{self.options.grpc_port}", self.options
-        self._rpc = await start_grpc(address, self._routes, options.limits, options.revision, self._metrics, self._log)
+        self._rpc = await start_grpc(
+            address, self._routes, options.limits, options.revision, self._metrics, self._log, self._access
+        )
 
     async def _close(self) -> None:
         if self._rpc is not None:

@@ -18,16 +18,29 @@ function sentence(body, status) {
   return said || (status ? `The server answered with status ${status}.` : 'The server does not answer.');
 }
 
+/** The key that this tab was given, as a header; the tab forgets it when it is closed. */
+function credentials() {
+  const key = sessionStorage.getItem('sluice-key');
+  return key ? { authorization: `Bearer ${key}` } : {};
+}
+
+function askedForKey() {
+  const key = window.prompt('This service wants an API key:')?.trim();
+  if (key) sessionStorage.setItem('sluice-key', key);
+  return Boolean(key);
+}
+
 async function request(path, body) {
-  const options = body === undefined ? {} : {
-    method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body),
-  };
+  const options = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
+  const kind = body === undefined ? {} : { 'content-type': 'application/json' };
   let response;
-  try {
-    response = await fetch(path, options);
-  } catch {
-    throw new Problem('The server does not answer. Is it still running?');
-  }
+  do {
+    try {
+      response = await fetch(path, { ...options, headers: { ...kind, ...credentials() } });
+    } catch {
+      throw new Problem('The server does not answer. Is it still running?');
+    }
+  } while (response.status === 401 && askedForKey());
   return answerOf(response);
 }
 
@@ -84,6 +97,7 @@ export function transcribe(model, file, fields, tell) {
   line.onerror = () => end(tell.failed, 'The connection broke. A recording that is too large ends like this, too.');
   line.onabort = () => end(tell.failed, 'Stopped.');
   line.open('POST', '/openai/v1/audio/transcriptions');
+  for (const [name, value] of Object.entries(credentials())) line.setRequestHeader(name, value);
   line.send(form);
   return () => line.abort();
 }

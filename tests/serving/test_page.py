@@ -10,6 +10,7 @@ from browser import Browser, needs_chromium
 from threaded import Live, serving
 from toy_listener import ToyListener, wav
 
+from serving.access import read_access
 from serving.bundle import Bundle
 from serving.errors import SluiceError
 from serving.feedback import corrections, labelled
@@ -95,6 +96,19 @@ def test_peers_are_reached_by_name_and_nothing_else_is(house: House) -> None:
                          ("POST", "other/predict"), ("GET", "asks/v2/health/ready")):  # fmt: skip
         assert client.request(method, f"/peers/{path}").status_code == 404
     assert client.get("/peers/gone/capabilities").status_code == 503
+
+
+def test_a_peer_is_asked_with_the_askers_own_key_or_else_with_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = read_access({"SLUICE_API_KEYS": "anna:anna-0123456789abcdef,ears:ears-0123456789abcdef"})
+    with serving(ToyListener(), "asks", LIMITS, access=keys) as asks:
+        monkeypatch.setenv("SLUICE_PEERS", f"asks={asks.url}")
+        with serving(ToyListener(), "ears", LIMITS) as ears:
+            refused = ears.client.get("/peers/asks/capabilities")
+            assert (refused.status_code, refused.headers["www-authenticate"][:6]) == (401, "Bearer")
+            anna = {"authorization": "Bearer anna-0123456789abcdef"}
+            assert ears.client.get("/peers/asks/capabilities", headers=anna).status_code == 200
+            monkeypatch.setenv("SLUICE_API_KEY", "ears-0123456789abcdef")
+            assert ears.client.get("/peers/asks/capabilities").status_code == 200
 
 
 def test_a_graph_may_hand_on_the_transcribers_answer(house: House) -> None:
@@ -232,3 +246,20 @@ def test_what_goes_wrong_is_said_on_the_page(house: House, browser: Browser, tmp
     while house.toy.held and time.monotonic() < until:
         time.sleep(0.02)
     assert not house.toy.held
+
+
+@pytest.mark.e2e
+@needs_chromium
+def test_the_page_asks_for_a_key_once_and_sends_it_with_everything(browser: Browser, tmp_path: Path) -> None:
+    (tmp_path / "hum.wav").write_bytes(wav(2))
+    keys = read_access({"SLUICE_API_KEYS": "anna:anna-0123456789abcdef"})
+    typed = "sessionStorage.asked = 1 + Number(sessionStorage.asked ?? 0)"
+    prompt = f"window.prompt = () => ({typed}) > 1 ? 'anna-0123456789abcdef' : 'mistyped-0123456789'"
+    script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=prompt)["identifier"]
+    with serving(ToyListener(), "ears", LIMITS, access=keys) as ears:
+        browser.open(ears.url)
+        browser.wait("document.querySelector('#take:not([hidden])')")
+        browser.choose("#file", tmp_path / "hum.wav")
+        browser.wait("document.querySelector('#segments li')")
+        assert browser.run("sessionStorage.asked") == "2"
+    browser.call("Page.removeScriptToEvaluateOnNewDocument", identifier=script)

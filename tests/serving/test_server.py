@@ -272,7 +272,7 @@ def test_ten_megabytes_are_refused_declared_or_streamed_and_leave_no_trace_in_me
 
 def test_a_thousand_at_once_are_answered_or_told_to_come_back(live: Live, client: httpx.Client) -> None:
     body = json.dumps({"instances": [{"question": QUESTION}]}).encode()
-    head = f"POST {V1} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+    head = f"POST {V1} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
     port = int(live.url.rsplit(":", 1)[1])
 
     async def one() -> bytes:
@@ -323,7 +323,8 @@ def test_a_revision_that_is_told_to_go_first_says_so_then_finishes_what_it_has(
 
     with socket.create_connection(("127.0.0.1", port)) as slow, httpx.Client(base_url=live.url) as client:
         # Half a request is in flight when the signal comes; its other half arrives after the listener has closed.
-        slow.sendall(b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (V1.encode(), len(body)) + body[:5])
+        head = f"POST {V1} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n\r\n"
+        slow.sendall(head.encode() + body[:5])
         time.sleep(0.1)
         live.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)

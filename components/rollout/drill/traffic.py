@@ -6,6 +6,8 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from serving.access import bearer
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -44,13 +46,14 @@ class Traffic:
         import urllib3
 
         pool = urllib3.PoolManager(retries=False, timeout=35, maxsize=1)
+        headers = {"Content-Type": "application/json"} | bearer()
         due = time.monotonic() + number * self.pause / self.workers
         while not self._stop.wait(max(0.0, due - time.monotonic())):
             due = max(due + self.pause, time.monotonic() - self.pause)
             body = self.bodies[len(self.rows) % len(self.bodies)]
             row: dict[str, Any] = {"at": time.time(), "status": 0, "revision": "", "error": ""}
             try:
-                answer = pool.request("POST", self.address, body=body, headers={"Content-Type": "application/json"})
+                answer = pool.request("POST", self.address, body=body, headers=headers)
                 row |= {"status": answer.status, "revision": answer.headers.get("x-sluice-revision", "")}
                 row["error"] = "" if answer.status == 200 else answer.data[:200].decode(errors="replace")
             except urllib3.exceptions.HTTPError as error:
