@@ -14,11 +14,14 @@ from typing import Any, Protocol, TypeGuard
 from serving.batching import Batcher
 from serving.call import current
 from serving.limits import Limits
+from serving.media import Leash, length, start
 from serving.metrics import ServerMetrics
 from serving.refusals import Refused
 
 KIND = "transcribe"
 """The batcher's name for this work."""
+_OPEN = 12
+"""Recordings that are open at once, each with a decoder of its own; others wait for their turn."""
 
 
 class Window(Protocol):
@@ -56,7 +59,10 @@ class Hearing:
         self._predictor, self._batcher, self._limits, self._metrics = predictor, batcher, limits, metrics
         # Half a batch at most for one recording: the other half is for those who come in the meantime.
         self._group = max(1, batcher.max_batch // 2)
-        self._decoders = ThreadPoolExecutor(2, thread_name_prefix="decode")
+        # A thread for each, for it only waits for its decoder: one that stands still holds up no other.
+        self._decoders = ThreadPoolExecutor(_OPEN, thread_name_prefix="decode")
+        self._open = asyncio.Semaphore(_OPEN)
+        start()
 
     async def each(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """The results of some recordings, as many at once as fit a batch. Errors: as `all`."""
@@ -88,38 +94,39 @@ class Hearing:
 
     async def parts(self, instance: dict[str, Any]) -> AsyncGenerator[tuple[list[dict[str, Any]], float]]:
         """Segments as they are found, with the seconds heard so far. Errors: as `all`."""
-        loop = asyncio.get_running_loop()
+        loop, leash, decoding = asyncio.get_running_loop(), Leash(self._limits.duration), None
         started, heard, count = loop.time(), 0.0, 0
-        seconds = await loop.run_in_executor(self._decoders, self._measure, instance["audio"])
-        current().allow(self._limits.deadline + self._limits.pace * (seconds or self._limits.duration))
-        waiting: asyncio.Queue[Any] = asyncio.Queue(self._group)
-        decoding = loop.create_task(self._decode(instance, waiting))
-        try:
-            size = 1  # the first words come soon, the rest in larger groups
-            while group := await _take(waiting, size):
-                found = await self._batcher.submit(KIND, group)
-                for window, segments in zip(group, found, strict=True):
-                    heard, count = max(heard, float(window.end)), count + 1
-                    yield segments, heard
-                size = min(2 * size, self._group)
-            self._metrics.pace(heard, loop.time() - started)
-        finally:
-            decoding.cancel()
-            await asyncio.gather(decoding, return_exceptions=True)
-            self._metrics.heard(heard, count)
-            notes = current().notes
-            notes["audio_seconds"] = round(notes.get("audio_seconds", 0) + heard, 2)
-            notes["windows"] = notes.get("windows", 0) + count
+        async with self._open:
+            try:
+                seconds = await loop.run_in_executor(self._decoders, leash.run, self._measure, instance["audio"])
+                current().allow(self._limits.deadline + self._limits.pace * (seconds or self._limits.duration))
+                waiting: asyncio.Queue[Any] = asyncio.Queue(self._group)
+                decoding = loop.create_task(self._decode(instance, waiting, leash))
+                size = 1  # the first words come soon, the rest in larger groups
+                while group := await _take(waiting, size):
+                    found = await self._batcher.submit(KIND, group)
+                    for window, segments in zip(group, found, strict=True):
+                        heard, count = max(heard, float(window.end)), count + 1
+                        yield segments, heard
+                    size = min(2 * size, self._group)
+                self._metrics.pace(heard, loop.time() - started)
+            finally:
+                leash.cut()  # whatever a decoder is doing for a client that has gone, it ends now
+                if decoding is not None:
+                    decoding.cancel()
+                    await asyncio.gather(decoding, return_exceptions=True)
+                self._metrics.heard(heard, count)
+                notes = current().notes
+                notes["audio_seconds"] = round(notes.get("audio_seconds", 0) + heard, 2)
+                notes["windows"] = notes.get("windows", 0) + count
 
     def close(self) -> None:
         """Stop the decoding threads."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
 
     def _measure(self, audio: Any) -> float | None:
-        """Seconds that the container claims; ``None`` where it does not say."""
-        from serving.media import probe
-
-        seconds = probe(audio).duration_s
+        """Seconds that the container claims; ``None`` where it does not say, or claims what cannot be."""
+        seconds = length(audio, self._limits.duration)
         if math.isnan(seconds):
             return None
         self._check(seconds)
@@ -130,14 +137,14 @@ class Hearing:
             limit = self._limits.duration
             raise Refused(413, f"the recording lasts {seconds:.0f} s; at most {limit:g} s are taken, so cut it first")
 
-    async def _decode(self, instance: dict[str, Any], waiting: "asyncio.Queue[Any]") -> None:
+    async def _decode(self, instance: dict[str, Any], waiting: "asyncio.Queue[Any]", leash: Leash) -> None:
         """Put windows into the queue as it has room, at the end ``None``, or the error that ended it."""
         windows: Any = None
         step: Future[Any] | None = None
         try:
             windows = self._predictor.windows(instance)
             while True:
-                step = self._decoders.submit(next, windows, None)
+                step = self._decoders.submit(leash.run, next, windows, None)
                 window = await asyncio.wrap_future(step)
                 if window is not None:
                     self._check(window.end)

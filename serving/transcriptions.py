@@ -197,7 +197,8 @@ def _failed(sentence: str, status: int) -> bytes:
 
 
 def _json(result: dict[str, Any], kind: str, words: bool) -> dict[str, Any]:
-    signed = {name: result[name] for name in ("request_id", "revision", "name") if name in result}
+    signed: dict[str, Any] = {name: result[name] for name in ("request_id", "revision", "name") if name in result}
+    signed |= {"notes": result["notes"]} if result.get("notes") else {}
     usage = {"type": "duration", "seconds": round(result.get("duration", 0.0), 2)}
     if kind == "json":
         return {"text": result["text"], "usage": usage} | signed

@@ -5,9 +5,8 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from serving.media import RATE
+from serving.media import RATE, Floats
 from serving.media.levels import FRAME, active, decibels, levels
-from serving.media.read import Floats
 
 _LEAST = 0.2
 """Seconds from which quiet counts as a silence: shorter ones stand between the sounds of one word."""

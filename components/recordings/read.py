@@ -1,7 +1,6 @@
 """One recording: any audio or video file in; its stages on disk out, or the reason why it is left out."""
 
 import hashlib
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -15,7 +14,7 @@ from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source
 from components.recordings.tables import version_of, write_stage
 from serving.errors import SluiceError
-from serving.media import Media, Recording, Stretch, cut
+from serving.media import Media, Recording, Stretch, cut, length
 
 _HOLDS = {
     ".wav": "wav", ".mp3": "mp3", ".m4a": "m4a", ".mp4": "mp4", ".mov": "mov", ".ogg": "ogg", ".oga": "ogg",
@@ -58,17 +57,22 @@ def _read(
     with path.open("rb") as stream:
         sha = hashlib.file_digest(stream, "sha256").hexdigest()
     version = version_of(sha, settings.model_dump_json(exclude={"workers"}))
+    claimed = length(path, settings.max_s)
+    if claimed > settings.max_s:
+        limit = settings.max_s / 3600
+        raise SluiceError(f"too long: {claimed / 3600:.1f} h, at most {limit:g} h are read (setting max_s)")
     with Recording(path) as recording:
         tally, counter = Tally(), _Counter()
         heard = cut(tally.listen(_bounded(recording, settings.max_s)), settings.window_s)
         write_stage(out, lecture_id, "windows", counter.rows(heard), version)
-        media, damaged = recording.media, recording.damaged
+        media, damaged, odd = recording.media, recording.damaged, recording.notes
     if tally.seconds < settings.min_s:
         raise SluiceError(f"too short: {tally.seconds:.2f} s of sound, at least {settings.min_s:g} s are needed")
     if not counter.count:
         raise SluiceError(f"silent: nothing can be heard in its {tally.seconds:.0f} s ({tally.loudness:.0f} dBFS)")
     write_stage(out, lecture_id, "silences", tally.silences(), version)
     notes = [_promise(file, media), "a part of it could not be decoded" if damaged else ""]
+    notes += odd
     notes.append(_reference(source, file, lecture_id, version, out))
     row = {
         **about, "file": file, "sha256": sha, "codec": media.codec, "duration_s": tally.seconds,
@@ -82,9 +86,6 @@ def _read(
 
 def _bounded(recording: Recording, most: float) -> Iterator[Any]:
     seconds = 0.0
-    declared = recording.media.duration_s
-    if not math.isnan(declared) and declared > most:
-        raise SluiceError(f"too long: {declared / 3600:.1f} h, at most {most / 3600:g} h are read (setting max_s)")
     for block in recording.blocks():
         seconds += len(block) / 16_000
         if seconds > most:

@@ -1,45 +1,17 @@
-"""How loud a recording is, frame by frame and as a whole."""
+"""How loud samples are, frame by frame, and which of the frames hold sound."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from serving.media.read import RATE, Floats, Recording, Source
+RATE = 16_000
+Floats = npt.NDArray[np.float32]
 
 FRAME = 320
 """Samples of one frame: 20 ms."""
 FLOOR = -100.0
 _LEAST_CONTRAST, _QUIET = 6.0, -60.0
-
-
-@dataclass(frozen=True)
-class Levels:
-    """A whole recording: seconds of sound, RMS and peak in dBFS (a full-scale square wave is 0), and ``silence_share``,
-    the share (0..1) of its 20 ms frames without voice or other sound above the background; ``damaged`` as `Recording`.
-    """
-
-    seconds: float
-    loudness_dbfs: float
-    peak_dbfs: float
-    silence_share: float
-    damaged: bool
-
-
-def measure(source: Source) -> Levels:
-    """Decode all of ``source`` once, in bounded memory. Errors: as `Recording`."""
-    power, peak, count, silent, frames = 0.0, 0.0, 0, 0, 0
-    with Recording(source) as recording:
-        for block in recording.blocks():
-            power += float(np.square(block, dtype=np.float64).sum())
-            peak = max(peak, float(np.abs(block).max()))
-            count += len(block)
-            sound = active(levels(block))
-            silent += int((~sound).sum())
-            frames += len(sound)
-        damaged = recording.damaged
-    return Levels(count / RATE, decibels(math.sqrt(power / count)), decibels(peak), silent / max(frames, 1), damaged)
 
 
 def decibels(value: float) -> float:

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from serving.media.levels import FRAME, active, levels
-from serving.media.read import RATE, Floats
+from serving.media.levels import FRAME, RATE, Floats, active, levels
 
 Flags = npt.NDArray[np.bool_]
 PER_SECOND = RATE // FRAME
@@ -82,6 +81,9 @@ class _Cutter:
                 continue
             start = max(0, int(found[0]) - _MARGIN)
             length = self._length(sound[start:], self._levels[begin + start : begin + start + self._window])
+            if start and len(sound) == ahead and start + length == ahead:
+                self._drop(start)  # it may go on behind what was looked at: look again from here
+                continue
             first = self._at + start
             inside = np.flatnonzero(sound[start : start + length])
             heard = (int(inside[0]) / PER_SECOND, (int(inside[-1]) + 1) / PER_SECOND)

@@ -1,63 +1,43 @@
 """Recordings of any container that FFmpeg reads, through PyAV, as blocks of 16 kHz mono samples."""
 
-import io
+import json
 import math
+import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
 from serving.errors import SluiceError
+from serving.media.decode import COUNT, MEDIA, PROBE, READ, SAMPLES, SILENCE, Media, NoMedia
+from serving.media.levels import RATE, Floats, active, decibels, levels
+from serving.media.sandbox import ask, leash
 
-RATE = 16_000
-Floats = npt.NDArray[np.float32]
 Source = Path | str | bytes
 
-FORMATS = "wav,w64,mp3,mov,mp4,m4a,ogg,flac,matroska,webm,aac,aiff,au,caf,amr,avi,asf,flv,mpeg,mpegts"
-"""What is opened. Playlists (HLS, concat) are not: they would read other files and addresses on behalf of an upload."""
 
-_GAP, _LONGEST_GAP, _MOST_GAPS = 0.1, 600.0, 4 * 3600.0
-"""Seconds: gaps in the time stamps that count, that are believed, and that are filled in all."""
+class TooLong(SluiceError):
+    """A recording of more seconds than are taken (see `serving.media.sandbox.Leash`)."""
 
-
-class NoMedia(SluiceError):
-    """Not a recording: no format that is known, or no sound in it."""
-
-    status = 415
-
-
-@dataclass(frozen=True)
-class Media:
-    """What a container says of itself: seconds (NaN where it does not tell), Hz, channels, codec, picture or not."""
-
-    duration_s: float
-    sample_rate: int
-    channels: int
-    codec: str
-    video: bool
-    container: str
+    status = 413
 
 
 class Recording:
-    """An open recording; a context manager, read once from start to end in bounded memory.
+    """An open recording; a context manager, read once from start to end in bounded memory, decoded in a process apart.
 
-    ``media`` describes it. ``damaged`` is true once a part could not be decoded or it ended before its declared
-    length: what could be read was given. Time 0 is the container's: sound that starts later is preceded by silence.
+    ``media`` describes it, ``notes`` are sentences about what was odd: complete once it was read. ``damaged`` is true
+    once a part could not be decoded or it ended before its declared length: what could be read was given. Time 0 is the
+    container's: sound that starts later is preceded by silence.
     """
 
     def __init__(self, source: Source) -> None:
         """Open a path or the bytes of a file. Errors: `NoMedia`; `SluiceError` for an absent or cut-off file."""
-        self._name = "recording" if isinstance(source, bytes) else Path(source).name
-        self._container = _open(source, self._name)
-        audio = self._container.streams.audio
-        if not audio:
-            self._container.close()
-            raise NoMedia(f"{self._name}: no sound in it; give a recording with an audio track")
-        self._stream = self._container.streams.best("audio") or audio[0]
-        self.media = _describe(self._container, self._stream)
+        self._name = _name_of(source)
+        self._messages = _asked(source, READ)
+        self.media, self.notes = _described(next(self._messages))
         self.damaged = False
         self.seconds = 0.0
 
@@ -65,72 +45,90 @@ class Recording:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._container.close()
+        self._messages.close()
 
     def blocks(self, seconds: float = 30.0) -> Iterator[Floats]:
         """Samples float32 in [-1, 1], 16 kHz mono, ``seconds`` at a time (the last block may be shorter).
 
-        All channels are mixed. Errors: `SluiceError` if nothing can be decoded at all.
+        All channels are mixed. Errors: `SluiceError` if nothing can be decoded at all, or nothing more for a reason
+        that is the file's; `TooLong`.
         """
-        size, held, count, given = round(seconds * RATE), [], 0, 0
+        held = leash()
+        most = (held.most if held else math.inf) * RATE
+        size, parts, count, given = round(seconds * RATE), [], 0, 0
         for part in self._parts():
-            held.append(part)
+            parts.append(part)
             count += len(part)
+            if given + count > most:
+                raise TooLong(f"{self._name}: lasts over {most / RATE:g} s, and no more are taken, so cut it first")
             while count >= size:
-                whole = np.concatenate(held)
+                whole = np.concatenate(parts)
                 yield whole[:size]
-                held, count, given = [whole[size:]], count - size, given + size
+                parts, count, given = [whole[size:]], count - size, given + size
         if count:
-            yield np.concatenate(held)
+            yield np.concatenate(parts)
         self.seconds = (given + count) / RATE
         if not given + count:
             raise SluiceError(f"{self._name}: no sound could be decoded from it; it is empty or broken, send it again")
         self.damaged |= self.media.duration_s - self.seconds > max(1.0, 0.02 * self.seconds)
 
     def _parts(self) -> Iterator[Floats]:
-        from av.audio.resampler import AudioResampler
+        for kind, body in self._messages:
+            if kind == SAMPLES:
+                yield np.frombuffer(body, "<i2").astype(np.float32) / np.float32(32768)
+            elif kind == SILENCE:
+                left = int(body)
+                for at in range(0, left, 30 * RATE):
+                    yield np.zeros(min(30 * RATE, left - at), np.float32)
+            else:
+                end = json.loads(body)
+                self.notes += end["notes"]
+                self.damaged |= end["damaged"]
 
-        # Only for integers does FFmpeg scale a mix of many channels so that it cannot clip.
-        resampler, origin = AudioResampler(format="s16", layout="mono", rate=RATE), self._origin()
-        due = filled = 0.0
-        for frame in self._frames():
-            at = due if frame.time is None else frame.time - origin
-            if _GAP < at - due < _LONGEST_GAP and filled < _MOST_GAPS:
-                yield np.zeros(round((at - due) * RATE), np.float32)
-                filled += at - due
-                due = at
-            due += frame.samples / frame.sample_rate
-            frame.pts = None  # gaps are filled above; the resampler would take odd time stamps for its own business
-            yield from (_samples(part) for part in resampler.resample(frame))
-        if due:
-            yield from (_samples(part) for part in resampler.resample(None))
 
-    def _frames(self) -> Iterator[Any]:
-        from av.error import FFmpegError
+@dataclass(frozen=True)
+class Levels:
+    """A whole recording: seconds of sound, RMS and peak in dBFS (a full-scale square wave is 0), and ``silence_share``,
+    the share (0..1) of its 20 ms frames without voice or other sound above the background; ``damaged`` as `Recording`.
+    """
 
-        packets = self._container.demux(self._stream)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except FFmpegError:
-                self.damaged = True
-                return
-            try:
-                yield from packet.decode()
-            except FFmpegError:
-                self.damaged = True
+    seconds: float
+    loudness_dbfs: float
+    peak_dbfs: float
+    silence_share: float
+    damaged: bool
 
-    def _origin(self) -> float:
-        """The container's time 0: players count from its first stream, be it sound or picture."""
-        return (self._container.start_time or 0) / 1e6
+
+def measure(source: Source) -> Levels:
+    """Decode all of ``source`` once, in bounded memory. Errors: as `Recording`."""
+    power, peak, count, silent, frames = 0.0, 0.0, 0, 0, 0
+    with Recording(source) as recording:
+        for block in recording.blocks():
+            power += float(np.square(block, dtype=np.float64).sum())
+            peak = max(peak, float(np.abs(block).max()))
+            count += len(block)
+            sound = active(levels(block))
+            silent += int((~sound).sum())
+            frames += len(sound)
+        damaged = recording.damaged
+    return Levels(count / RATE, decibels(math.sqrt(power / count)), decibels(peak), silent / max(frames, 1), damaged)
 
 
 def probe(source: Source) -> Media:
     """What ``source`` (path or bytes) is, without decoding it. Errors: as `Recording`."""
-    with Recording(source) as recording:
-        return recording.media
+    return _media(source, PROBE)
+
+
+def length(source: Source, most: float) -> float:
+    """Seconds that ``source`` claims to last; NaN where it does not tell, or where FFmpeg only guesses.
+
+    A claim over ``most`` is not believed, but counted from the packets. Errors: as `Recording`.
+    """
+    claimed = probe(source).duration_s
+    if claimed > most:
+        counted = _media(source, COUNT).duration_s
+        return counted if counted > most else math.nan
+    return claimed
 
 
 def blocks(source: Source, seconds: float = 30.0) -> Iterator[Floats]:
@@ -139,53 +137,50 @@ def blocks(source: Source, seconds: float = 30.0) -> Iterator[Floats]:
         yield from recording.blocks(seconds)
 
 
-def _open(source: Source, name: str) -> Any:
-    import av
-    from av.error import FFmpegError
+def _media(source: Source, asked: bytes) -> Media:
+    with closing(_asked(source, asked)) as answers:
+        return _described(next(answers))[0]
 
-    if not isinstance(source, bytes):
-        path = Path(source)
-        if not path.is_file():
-            raise SluiceError(f"{path}: no such file; name a recording")
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            head = file.read(12)
-    else:
-        size, head = len(source), source[:12]
-    if not size:
-        raise NoMedia(f"{name}: the file is empty (0 bytes); send it again")
-    opened: Any = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+
+def _described(message: tuple[bytes, bytes]) -> tuple[Media, list[str]]:
+    kind, body = message
+    if kind != MEDIA:
+        raise NoMedia("its decoder broke down; convert it first")
+    about: dict[str, Any] = json.loads(body)
+    notes = about.pop("notes")
+    return Media(**about), notes
+
+
+def _name_of(source: Source) -> str:
+    return "recording" if isinstance(source, bytes) else Path(source).name
+
+
+def _asked(source: Source, asked: bytes) -> Any:
+    """The decoder's messages, its errors under the file's name."""
+    name = _name_of(source)
+    with _opened(source, name) as file:
+        try:
+            yield from ask(file, asked)
+        except SluiceError as error:
+            raise type(error)(f"{name}: {error}") from None
+
+
+def _opened(source: Source, name: str) -> BinaryIO:
+    if isinstance(source, bytes):
+        if not source:
+            raise NoMedia(f"{name}: the file is empty (0 bytes); send it again")
+        held = tempfile.TemporaryFile()  # noqa: SIM115
+        held.write(source)
+        held.seek(0)
+        return held
+    path = Path(source)
+    if not path.is_file():
+        raise SluiceError(f"{path}: no such file; name a recording")
     try:
-        return av.open(opened, options={"format_whitelist": FORMATS}, metadata_errors="ignore")
+        file = path.open("rb")
     except PermissionError:
         raise SluiceError(f"{name}: may not be read; check its permissions") from None
-    except (FFmpegError, ValueError, OSError) as error:
-        if head[4:8] == b"ftyp":
-            raise SluiceError(
-                f"{name}: cut off or broken: an MP4 keeps its index apart and this one has none; send it again"
-            ) from None
-        raise NoMedia(
-            f"{name}: no recording of a known format ({error.__class__.__name__}); give an audio or video file"
-        ) from None
-
-
-def _describe(container: Any, stream: Any) -> Media:
-    length = math.nan
-    if stream.duration is not None and stream.time_base:
-        length = float(stream.duration * stream.time_base)
-    elif container.duration is not None:
-        length = container.duration / 1e6
-    context = stream.codec_context
-    pictures = [s for s in container.streams.video if not s.disposition & type(s.disposition).attached_pic]
-    return Media(
-        duration_s=length,
-        sample_rate=context.sample_rate or 0,
-        channels=context.channels or 0,
-        codec=context.name,
-        video=bool(pictures),
-        container=container.format.name,
-    )
-
-
-def _samples(frame: Any) -> Floats:
-    return frame.to_ndarray().reshape(-1).astype(np.float32) / 32768
+    if not path.stat().st_size:
+        file.close()
+        raise NoMedia(f"{name}: the file is empty (0 bytes); send it again")
+    return file

@@ -67,6 +67,11 @@ OUTPUTS: dict[str, Any] = {
         "language": {"type": "string", "description": "code, as given or detected"},
         "duration": {"type": "number", "description": "seconds of sound in the recording"},
         "damaged": {"type": "boolean", "description": "whether a part of the recording could not be read"},
+        "notes": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "what was odd: other audio tracks, long gaps, channels that cancel, changes on the way",
+        },
         "segments": {"type": "array", "items": _SEGMENT},
     },
     "required": ["text", "language", "duration", "damaged", "segments"],

@@ -3,15 +3,14 @@
 import base64
 import binascii
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 from serving.bundle import Bundle
 from serving.errors import SluiceError
-from serving.media import Recording, cut
-from serving.media.read import RATE, Floats
+from serving.media import RATE, Floats, Recording, cut
 from serving.retrieval.schema import Reader
 from serving.transcription.decode import Decoder, Settings, Task
 from serving.transcription.graphs import Graphs
@@ -25,11 +24,12 @@ BATCH = 8
 
 @dataclass
 class Heard:
-    """What is learnt about a recording while its windows are read: seconds so far, damage, and its language."""
+    """What is learnt about a recording while its windows are read: seconds so far, damage, its language, oddities."""
 
     seconds: float = 0.0
     damaged: bool = False
     language: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Transcriber:
         with Recording(instance["audio"]) as recording:
             for stretch in cut(_count(recording.blocks(), heard), self.speech.window_s):
                 yield Window(stretch.start, stretch.samples, stretch.heard, instance)
-            heard.damaged = recording.damaged
+            heard.damaged, heard.notes = recording.damaged, recording.notes
 
     def transcribe(self, windows: Sequence[Window]) -> list[list[dict[str, Any]]]:
         """Segments of each window, in one batch on the model; windows may be of any recordings."""
@@ -134,6 +134,7 @@ class Transcriber:
             "language": heard.language or self._first_language(),
             "duration": round(heard.seconds, 2),
             "damaged": heard.damaged,
+            "notes": heard.notes,
             "segments": numbered,
         }
 

@@ -163,3 +163,29 @@ def test_ids_are_plain_and_unique_and_notes_are_checked() -> None:
     assert all((SAMPLES / name).is_file() and note.questions for name, note in notes.items())
     splits = pd.Series({note.id: note.split for note in notes.values()})
     assert set(splits) == {"train", "val", "test"}
+
+
+def test_what_is_odd_about_a_recording_stands_in_its_note_and_a_guessed_length_refuses_none(tmp_path: Path) -> None:
+    import av
+
+    loud, quiet = np.tile(tone(2), 15), np.random.default_rng(0).normal(0, 2, 20 * 16_000)
+    (tmp_path / "in").mkdir()
+    write_wav(tmp_path / "in" / "swapped.wav", np.stack([loud, -loud], axis=1))
+    with open(tmp_path / "in" / "guessed.mp3", "wb") as joined:
+        for samples, rate in ((quiet, 32_000), (loud, 320_000)):
+            part = str(tmp_path / "part.mp3")
+            with av.open(part, "w", options={"write_xing": "0", "id3v2_version": "0"}) as out:
+                stream = out.add_stream("libmp3lame", rate=16_000, layout="mono")
+                stream.bit_rate = rate
+                frame = av.AudioFrame.from_ndarray(samples.astype(np.int16).reshape(1, -1), format="s16", layout="mono")
+                frame.sample_rate = 16_000
+                for ready in av.AudioResampler("s16p", "mono", 16_000, frame_size=576).resample(frame):
+                    out.mux(stream.encode(ready))
+                out.mux(stream.encode(None))
+            joined.write(Path(part).read_bytes())
+    out_dir = tmp_path / "out"
+    settings = RecordingSettings(max_s=60)
+    assert recordings(str(tmp_path / "in"), settings, out_dir, tmp_path / "r.html") == ["guessed", "swapped"]
+    notes = {name: read_stage(out_dir, name, "recording").to_pylist()[0] for name in ("guessed", "swapped")}
+    assert "cancel each other out" in notes["swapped"]["note"]
+    assert notes["guessed"]["note"] == "" and notes["guessed"]["duration_s"] == pytest.approx(50, abs=0.3)

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from tiny_whisper import make_general_whisper, make_speech_bundle
-from tones import RATE, record, sound
+from tones import RATE, encode, record, sound
 
 from serving.errors import SluiceError
 from serving.load import load
@@ -160,3 +160,14 @@ def test_what_is_no_recording_is_refused_when_it_is_read(nano: Opened) -> None:
     instance = nano.transcriber.parse({"audio": base64.b64encode(b"hello" * 100).decode()})
     with pytest.raises(NoMedia):
         nano.transcriber.predict([instance])
+
+
+def test_what_is_odd_about_a_recording_is_told_with_its_text(nano: Opened) -> None:
+    def notes(tracks: list[np.ndarray]) -> list[str]:
+        data = encode("flac", [[(0, samples)] for samples in tracks], "matroska")
+        instance = {"audio": base64.b64encode(data).decode()}
+        found: list[str] = nano.plain.predict([nano.plain.parse(instance)])[0]["notes"]
+        return found
+
+    assert notes([TALK]) == []
+    assert notes([0 * TALK, TALK]) == ["2 audio tracks, of which number 2 was read because number 1 is silent"]

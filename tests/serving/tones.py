@@ -1,11 +1,14 @@
 """Recordings made of tones and silence, for tests that need sound of a known shape."""
 
+import io
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 RATE = 16_000
+Part = tuple[float, np.ndarray]
 CODECS = {".mp3": "mp3", ".m4a": "aac", ".mp4": "aac", ".ogg": "libopus", ".mkv": "aac", ".webm": "libopus"}
 
 
@@ -21,7 +24,6 @@ def sound(*parts: tuple[float, float]) -> np.ndarray:
 
 def record(path: Path, samples: np.ndarray, rate: int = RATE, layout: str = "mono", later: float = 0.0) -> Path:
     """Write samples in the container that the name asks for; .mp4 gets a still picture too, ``later`` delays sound."""
-    import av
     from av.audio.resampler import AudioResampler
 
     codec = CODECS.get(path.suffix, {".flac": "flac"}.get(path.suffix, "pcm_s16le"))
@@ -47,3 +49,35 @@ def record(path: Path, samples: np.ndarray, rate: int = RATE, layout: str = "mon
             out.mux(stream.encode(ready))
         out.mux(stream.encode(None))
     return path
+
+
+def encode(
+    codec: str,
+    tracks: list[list[Part]],
+    form: str,
+    layout: str = "mono",
+    rate: int = RATE,
+    bit_rate: int = 0,
+    **options: str,
+) -> bytes:
+    """Tracks of (start in seconds, samples [n] or [n, channels] at 16 kHz), as they would be in a file."""
+    file = io.BytesIO()
+    with av.open(file, "w", format=form, options=options) as out:
+        streams = [out.add_stream(codec, rate=rate, layout=layout) for _ in tracks]
+        for stream, parts in zip(streams, tracks, strict=True):
+            if bit_rate:
+                stream.bit_rate = bit_rate
+            for start, samples in parts:
+                resampler = av.AudioResampler(format=stream.format.name, layout=layout, rate=rate)
+                sides = samples if samples.ndim == 2 else np.repeat(samples[:, None], stream.codec_context.channels, 1)
+                frame = av.AudioFrame.from_ndarray(
+                    np.ascontiguousarray(sides.astype(np.float32)).reshape(1, -1), format="flt", layout=layout
+                )
+                frame.sample_rate, frame.pts = RATE, 0
+                count = 0
+                for ready in [*resampler.resample(frame), *resampler.resample(None)]:
+                    ready.pts, ready.time_base = round(start * rate) + count, Fraction(1, rate)
+                    count += ready.samples
+                    out.mux(stream.encode(ready))
+            out.mux(stream.encode(None))
+    return file.getvalue()

@@ -60,7 +60,7 @@ def asked(bundle: Path, most: int = 40) -> list[dict[str, Any]]:
 
 def _pieces() -> Iterator[tuple[str, bytes]]:
     """Name and 16-bit WAV of the first pieces of every sample."""
-    from serving.media.read import blocks
+    from serving.media import blocks
 
     for path in sorted(p for p in SAMPLES.iterdir() if p.suffix in (".ogg", ".mp4")):
         for number, samples in enumerate(blocks(path, PIECE_S)):
