@@ -18,10 +18,4 @@ _HOME = Path(os.environ.get("SLUICE_HOME") or Path(__file__).resolve().parent.pa
     passage_features,
     feedback_features,
     retrieval_v1,
-    lecture,
-    segment_source,
-    lecture_source,
-    segment_features,
-    lecture_features,
-    lectures_v1,
 ) = objects(_HOME / "features")

@@ -1,4 +1,4 @@
-"""What the feature store knows: passages (of source code and of lectures), lectures, and who reads what of them."""
+"""What the feature store knows of passages, of source code as of lectures, and who reads it."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
 from feast.data_format import ParquetFormat
-from feast.types import Float64, Int64, String
+from feast.types import Int64, String
 
 FOREVER = timedelta(0)
 
@@ -21,12 +21,6 @@ class Objects(NamedTuple):
     passage_features: FeatureView
     feedback_features: FeatureView
     retrieval_v1: FeatureService
-    lecture: Entity
-    segment_source: FileSource
-    lecture_source: FileSource
-    segment_features: FeatureView
-    lecture_features: FeatureView
-    lectures_v1: FeatureService
 
 
 def _source(name: str, folder: Path) -> FileSource:
@@ -40,10 +34,6 @@ def _source(name: str, folder: Path) -> FileSource:
 
 def _fields(*names: str) -> list[Field]:
     return [Field(name=name, dtype=Int64) for name in names]
-
-
-def _measures(*names: str) -> list[Field]:
-    return [Field(name=name, dtype=Float64) for name in names]
 
 
 def objects(folder: Path) -> Objects:
@@ -77,42 +67,4 @@ def objects(folder: Path) -> Objects:
     service = FeatureService(
         name="retrieval_v1", features=[passage_features, feedback_features], description="What the ranker reads"
     )
-    own = (passage, passage_source, feedback_source, push, passage_features, feedback_features, service)
-    return Objects(*own, *_speech(passage, folder))
-
-
-def _speech(
-    passage: Entity, folder: Path
-) -> tuple[Entity, FileSource, FileSource, FeatureView, FeatureView, FeatureService]:
-    """The objects about lectures. Segments are passages; a feature of a lecture has its name before it."""
-    lecture = Entity(
-        name="lecture", join_keys=["lecture_id"], value_type=ValueType.STRING, description="One recorded lecture"
-    )
-    sources = _source("segment_features", folder), _source("lecture_features", folder)
-    segments = FeatureView(
-        name="segment_features",
-        entities=[passage],
-        ttl=FOREVER,
-        schema=[
-            Field(name="lecture_id", dtype=String),
-            *_fields("n_tokens"),
-            *_measures("start_s", "end_s", "speech_rate", "silence_share", "confidence"),
-        ],
-        source=sources[0],
-        description="Its lecture; tokens; seconds of the recording; words a minute; share of silence; confidence",
-    )
-    lectures = FeatureView(
-        name="lecture_features",
-        entities=[lecture],
-        ttl=FOREVER,
-        schema=[
-            *_fields("lecture_segments"),
-            *_measures(*(f"lecture_{n}" for n in ("duration_s", "loudness", "silence", "speech_rate", "confidence"))),
-        ],
-        source=sources[1],
-        description="Segments; seconds; loudness; share of silence; words a minute and confidence over its segments",
-    )
-    service = FeatureService(
-        name="lectures_v1", features=[segments, lectures], description="How a lecture and its segments were spoken"
-    )
-    return lecture, *sources, segments, lectures, service
+    return Objects(passage, passage_source, feedback_source, push, passage_features, feedback_features, service)

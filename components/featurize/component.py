@@ -16,7 +16,7 @@ def featurize(
     """Feed the feature store; read features as of each question's day and as they are now.
 
     Args:
-        corpus: Passages (parquet), as validation left them; segments of lectures carry the figures of speech too.
+        corpus: Passages (parquet), as validation left them.
         examples: Questions (parquet); only asked_at is read.
         settings: Section `featurize` of the system's YAML.
         frame: Parquet, one row a day of questions and passage: features as known then.

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from components.featurize import sources, speech
+from components.featurize import sources
 from components.step import Settings
 from serving.errors import SluiceError
 from serving.feedback import daily_counts, feedback_url
@@ -34,12 +34,11 @@ def run(
 
     frame: event_timestamp (timestamp us UTC: the midnight that ends the day of asking), passage_id and the eight
     features, numbers int64, as known at that time. snapshot: passage_id and the features read from the online store.
-    What the store does not know is 0 (kind: ""). Segments of lectures feed their own views too. Running it again gives
-    the same; a passage that changed is replaced.
+    What the store does not know is 0 (kind: ""). Running it again gives the same; a passage that changed is replaced.
     Errors: `SluiceError` for a missing file, column or any passage, or a feedback database that does not answer.
     """
     began = time.monotonic()
-    table = sources.read(passages, _PASSAGE_COLUMNS, "ingest", also=speech.COLUMNS)
+    table = sources.read(passages, _PASSAGE_COLUMNS, "ingest")
     asked = sources.read(questions, ["asked_at"], "make_qa")["asked_at"]
     if table.empty:
         raise SluiceError(f"{passages}: no passages; check the source that components/ingest read")
@@ -56,7 +55,6 @@ def run(
         sources.write_source(
             sources.feedback_rows(daily, now.floor("D")), sources.FEEDBACK_SCHEMA, folder / "feedback_features.parquet"
         )
-        speech.write_sources(table, folder, now)
         feast_store.share(folder)
         with feast_store.opened() as store:
             past = feast_store.history(store, ids, sources.days_asked(asked, settings.max_days))

@@ -20,18 +20,14 @@ DAY = pd.Timedelta(days=1)
 AFTER_MIDNIGHT = pd.Timedelta(seconds=1)
 
 
-def read(path: Path | str, columns: list[str], made_by: str, also: list[str] | None = None) -> pd.DataFrame:
-    """Read ``columns`` of a parquet file, and ``also`` those of the others that it has.
-
-    `SluiceError` names the file and what it lacks.
-    """
+def read(path: Path | str, columns: list[str], made_by: str) -> pd.DataFrame:
+    """Read ``columns`` of a parquet file. `SluiceError` names the file and what it lacks."""
     if not Path(path).is_file():
         raise SluiceError(f"{path}: no such file; components/{made_by} writes it")
     present = set(pq.read_schema(path).names)
     if missing := sorted(set(columns) - present):
         raise SluiceError(f"{path}: no column {', '.join(missing)}; see components/{made_by}")
-    more = [name for name in also or () if name in present and name not in columns]
-    return pq.read_table(path, columns=[*columns, *more]).to_pandas()
+    return pq.read_table(path, columns=columns).to_pandas()
 
 
 def passage_rows(passages: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from feast import FeatureStore, FileSource, RepoConfig
+from feast import FeatureStore, FeatureView, FileSource, RepoConfig
 from feast.data_source import PushMode
 
 from components import storage
@@ -109,7 +109,9 @@ def load(store: FeatureStore, current: pd.DataFrame, now: pd.Timestamp) -> None:
     Passages of earlier runs stay, because a revision that still serves them reads them.
     """
     with _quiet():
-        store.materialize(EPOCH.to_pydatetime(), now.to_pydatetime())
+        # By name: the registry may hold views of an earlier version, whose files nobody writes any more.
+        views = [thing.name for thing in objects(features_dir()) if isinstance(thing, FeatureView)]
+        store.materialize(EPOCH.to_pydatetime(), now.to_pydatetime(), views)
         if len(current):
             rows = current[["passage_id", "shown", "up", "down"]].assign(event_timestamp=now)
             store.push("feedback_push", rows, to=PushMode.ONLINE)

@@ -132,21 +132,3 @@ def test_a_feedback_database_that_is_away_is_one_clear_error(home, tmp_path, mon
     with pytest.raises(SluiceError, match="check SLUICE_FEEDBACK_DB"):
         featurize(tmp_path, passages(1), MAY[:1])
     assert not (tmp_path / "frame.parquet").exists()
-
-
-def test_segments_of_lectures_feed_their_own_views_and_other_systems_leave_them(home, tmp_path):
-    from components.featurize.store import opened
-
-    timed = passages(3).assign(
-        path=["tides", "tides", "bees"], start_s=[0.0, 10.0, 0.0], end_s=[10.0, 40.0, 20.0], confidence=[0.5, 0.9, 0.8],
-        speech_rate=[100.0, 140.0, 90.0], silence_share=0.25, lecture_duration_s=[41.0, 41.0, 21.0],
-        lecture_loudness=-20.0, lecture_silence_share=0.2,
-    )  # fmt: skip
-    featurize(tmp_path, timed, MAY[4:5])
-    featurize(tmp_path, passages(2), MAY[4:5])
-    asked = {"passage_id": ["p1", "p2", "gone"], "lecture_id": ["tides", "bees", "gone"]}
-    with opened() as store:
-        found = store.get_online_features(store.get_feature_service("lectures_v1"), asked).to_dict()
-    assert found["start_s"] == [10.0, 0.0, None] and found["n_tokens"] == [11, 12, None]
-    assert found["lecture_segments"] == [2, 1, None] and found["lecture_duration_s"] == [41.0, 21.0, None]
-    assert found["lecture_speech_rate"] == pytest.approx([130.0, 90.0, None])
