@@ -5,7 +5,7 @@ with 400. The hot routes are dispatched before FastAPI, whose routing and re-val
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -24,12 +24,13 @@ from starlette.exceptions import HTTPException
 from serving.call import current
 from serving.feedback import FeedbackStore
 from serving.limits import App, Intake, Limits, Receive, Scope, Send, send_json
-from serving.metrics import ServerMetrics
+from serving.metrics import ServerMetrics, Writer
 from serving.model import ServedModel
 from serving.openai import embeddings_body, parse_embeddings
 from serving.page import send_page
 from serving.peers import PREFIX, Peers
 from serving.refusals import Refused, explain, invalid, not_ready, unknown
+from serving.request_log import RequestLog
 from serving.tensors import request_of
 from serving.transcriptions import ROUTE as TRANSCRIPTIONS
 from serving.transcriptions import payload_of, transcribe, unless_gone
@@ -42,14 +43,19 @@ Handler = Callable[[Scope, bytes], Awaitable[Any]]
 class Plane(DataPlane):
     """KServe's data plane, with true readiness and without its implicit loading."""
 
+    def __init__(self, repository: ModelRepository, writers: Sequence[Writer]) -> None:
+        super().__init__(repository)
+        self._writers = writers
+
     async def ready(self) -> bool:
         """Ready when every model is; KServe's own answers true always."""
         return all([await self.model_ready(name) for name in self.model_registry.get_models()])
 
     async def model_ready(self, model_name: str, disable_predictor_health_check: bool = False) -> bool:
-        """For probes: loaded and not draining. A request (it sets the flag) is still served while draining."""
+        """For probes: loaded, not draining, and what is answered is noted. A request (it sets the flag) is served."""
         model = self.get_model_from_registry(model_name)
-        return bool(model.ready and (disable_predictor_health_check or not getattr(model, "draining", False)))
+        fit = not getattr(model, "draining", False) and all(writer.alive for writer in self._writers)
+        return bool(model.ready and (disable_predictor_health_check or fit))
 
     async def get_model(self, name: str) -> BaseKServeModel:
         """The model. Errors: not found, not ready (KServe would load it here, on the event loop)."""
@@ -88,11 +94,12 @@ class Routes:
     """ASGI application: hot and own routes by exact path, everything else to KServe's FastAPI endpoints."""
 
     def __init__(
-        self, model: ServedModel, metrics: ServerMetrics, feedback: FeedbackStore, limits: Limits, peers: Peers
-    ) -> None:
+        self, model: ServedModel, metrics: ServerMetrics, feedback: FeedbackStore, limits: Limits, peers: Peers,
+        log: RequestLog,
+    ) -> None:  # fmt: skip
         repository = ModelRepository()
         repository.update(model)
-        self.plane, self.extension = Plane(repository), Fixed(repository)
+        self.plane, self.extension = Plane(repository, (log, feedback)), Fixed(repository)
         self._model, self._metrics, self._feedback, self._limits, self._peers = model, metrics, feedback, limits, peers
         self._predict_path, self._infer_path = f"/v1/models/{model.name}:predict", f"/v2/models/{model.name}/infer"
         self._kserve: App = _kserve_app(self.plane, self.extension)

@@ -1,4 +1,4 @@
-"""What is known of the request being answered: its id, its time, and what the log and the figures will say of it."""
+"""What is known of the request being answered: its ids, its time, and what the log and the figures will say of it."""
 
 import asyncio
 import re
@@ -15,14 +15,17 @@ _SAFE = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class Call:
     """One request on its way through the server; whoever learns something worth logging adds it to ``notes``.
 
-    ``client`` is its address, ``identity`` the name that its key or its proxy gives it ("": none was asked for).
-    ``arrived`` is when it was complete (`time.perf_counter`; 0: not yet), ``blamed`` the status of a refusal for what
-    its client did. ``clock`` is the deadline that runs, ``allowed`` its seconds. ``last_words`` says, on an answer that
-    has begun, how to tell its client that no more will come.
+    ``request_id`` is ours alone: nobody can choose or guess it, so whoever knows it was given that answer. ``offered``
+    is the client's own id ("": none), which is only logged and sent back. ``client`` is its address, ``identity`` the
+    name that its key or its proxy gives it ("": none was asked for). ``arrived`` is when it was complete
+    (`time.perf_counter`; 0: not yet), ``blamed`` the status of a refusal for what its client did. ``clock`` is the
+    deadline that runs, ``allowed`` its seconds. ``last_words`` says, on an answer that has begun, how to tell its
+    client that no more will come.
     """
 
     request_id: str
     route: str
+    offered: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
     clock: asyncio.Timeout | None = None
     allowed: float = 0.0
@@ -31,6 +34,15 @@ class Call:
     arrived: float = 0.0
     blamed: int = 0
     last_words: Callable[[str, int], bytes] | None = None
+
+    @property
+    def echoed(self) -> str:
+        """The id to send back in headers: the client's own, or else ours."""
+        return self.offered or self.request_id
+
+    def logged(self) -> dict[str, str]:
+        """The ids, for a log line."""
+        return {"request_id": self.request_id} | ({"client_request_id": self.offered} if self.offered else {})
 
     def allow(self, seconds: float, since: float | None = None) -> None:
         """Set the deadline ``seconds`` after ``since`` (the event loop's time; default: now)."""
@@ -45,9 +57,17 @@ CALL: ContextVar[Call] = ContextVar("call")
 def current() -> Call:
     """The call that the running task answers; a fresh one outside any request."""
     found = CALL.get(None)
-    return found if found is not None else Call(uuid.uuid4().hex, "none")
+    return found if found is not None else begun("", "none")
 
 
-def request_id(offered: str | None) -> str:
-    """The client's own id if it is short and plain (it goes into headers and logs), else a new one."""
-    return offered if offered and _SAFE.fullmatch(offered) else uuid.uuid4().hex
+def begun(offered: str, route: str) -> Call:
+    """A new call; ``offered`` is kept as its client's id if it is short and plain (it goes into headers and logs)."""
+    return Call(uuid.uuid4().hex, route, offered if _SAFE.fullmatch(offered) else "")
+
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """A text that every database, file and log takes: NUL and halves of surrogate pairs become U+FFFD."""
+    return _UNSTORABLE.sub("\ufffd", text)

@@ -63,12 +63,17 @@ class FeedbackStore:
         self._wake, self._closing = threading.Event(), threading.Event()
         self._client = httpx.Client(timeout=5, trust_env=False)
         self._ready = False
-        self.dropped = self.write_failures = self.push_failures = self.pushed = 0
+        self.dropped = self.rejected = self.write_failures = self.push_failures = self.pushed = 0
         self._threads = [threading.Thread(target=self._write_loop, name="feedback-writer", daemon=True)]
         if self._server:
             self._threads.append(threading.Thread(target=self._push_loop, name="feedback-push", daemon=True))
         for thread in self._threads:
             thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def served(self, request_id: str, revision: str, question: str, passage_ids: Sequence[str]) -> None:
         """Remember an answer, so that a vote finds it. Returns at once; a full queue drops the row and counts it."""

@@ -15,7 +15,7 @@ import orjson
 
 from serving.access import OPEN, Access
 from serving.bodies import DRAINED_BODY, Room, Turn
-from serving.call import CALL, Call, current, request_id
+from serving.call import CALL, Call, begun, current
 from serving.metrics import ServerMetrics
 from serving.refusals import explain, failed, invalid, too_large, too_late
 from serving.request_log import RequestLog
@@ -110,7 +110,7 @@ class Gate:
             return
         started = time.perf_counter()
         headers = dict(scope["headers"])
-        call = Call(request_id(headers.get(b"x-request-id", b"").decode("latin-1")), route_of(scope["path"]))
+        call = begun(headers.get(b"x-request-id", b"").decode("latin-1"), route_of(scope["path"]))
         # KServe hands request headers on to the model: the id must be there even if we made it up.
         scope["headers"] = [pair for pair in scope["headers"] if pair[0] != b"x-request-id"]
         scope["headers"].append((b"x-request-id", call.request_id.encode()))
@@ -183,7 +183,7 @@ class Gate:
             self._metrics.answered(code, call.route, seconds)
         if call.route in ("health", "metrics"):
             return  # probes and scrapes would drown the log
-        line = {"request_id": call.request_id, "revision": self._revision, "route": call.route, "code": code}
+        line = call.logged() | {"revision": self._revision, "route": call.route, "code": code}
         self._log.write(line | {"ms": round(seconds * 1000, 2)} | call.notes)
 
 
@@ -199,7 +199,7 @@ class _Answer:
             headers = [pair for pair in message.get("headers", []) if pair[0] != b"x-request-id"]
             if not any(name == b"content-security-policy" for name, _ in headers):  # the page has its own
                 headers += _INERT
-            headers.append((b"x-request-id", self._call.request_id.encode()))
+            headers.append((b"x-request-id", self._call.echoed.encode()))
             if self.close:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers

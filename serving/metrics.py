@@ -16,10 +16,25 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
 PACES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
-class Store(Protocol):
-    """What the figures of feedback are read from: `serving.feedback.FeedbackStore`."""
+class Writer(Protocol):
+    """Something with threads that write: `serving.request_log.RequestLog`, `serving.feedback.FeedbackStore`."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether all of its threads run."""
+
+
+class Log(Writer, Protocol):
+    """What the figures of the log are read from."""
+
+    lost: int
+
+
+class Store(Writer, Protocol):
+    """What the figures of feedback are read from."""
 
     dropped: int
+    rejected: int
     write_failures: int
     push_failures: int
 
@@ -130,9 +145,9 @@ class ServerMetrics:
             if (confidence := part.get("confidence")) is not None:
                 self._confidence.observe(confidence)
 
-    def watch(self, store: Store | None = None, features: Refreshed | None = None) -> None:
-        """Show, whenever the page is read, what ``store`` lost and when ``features`` were last refreshed."""
-        self.registry.register(_Watched(self._revision, store, features))
+    def watch(self, store: Store | None = None, features: Refreshed | None = None, log: Log | None = None) -> None:
+        """Show, whenever the page is read, what ``store`` and ``log`` lost, and when ``features`` were refreshed."""
+        self.registry.register(_Watched(self._revision, store, features, log))
 
     def page(self) -> bytes:
         """The text exposition: ours, then the process's and KServe's."""
@@ -142,14 +157,29 @@ class ServerMetrics:
 class _Watched(Collector):
     """Figures that others keep, read when the page is."""
 
-    def __init__(self, revision: str, store: Store | None, features: Refreshed | None) -> None:
-        self._revision, self._store, self._features = revision, store, features
+    def __init__(self, revision: str, store: Store | None, features: Refreshed | None, log: Log | None) -> None:
+        self._revision, self._store, self._features, self._log = revision, store, features, log
 
     def collect(self) -> Iterator[Metric]:
+        writers = {"feedback": self._store, "log": self._log}
+        if held := {name: writer for name, writer in writers.items() if writer is not None}:
+            up = GaugeMetricFamily(
+                "sluice_writer_up", "1: what is answered is noted there", labels=["writer", "revision"]
+            )
+            for name, writer in held.items():
+                up.add_metric([name, self._revision], writer.alive)
+            yield up
+        if self._log is not None:
+            lost = CounterMetricFamily(
+                "sluice_log_lines_lost", "Lines of the log that were not written", labels=["revision"]
+            )
+            lost.add_metric([self._revision], self._log.lost)
+            yield lost
         if self._store is not None:
-            rows = {"dropped": self._store.dropped, "unwritten": self._store.write_failures,
-                    "unpushed": self._store.push_failures}  # fmt: skip
-            text = "Trouble with feedback: rows dropped, batches not written at first, totals not pushed at first"
+            rows = {"dropped": self._store.dropped, "rejected": self._store.rejected,
+                    "unwritten": self._store.write_failures, "unpushed": self._store.push_failures}  # fmt: skip
+            text = ("Trouble with feedback: rows dropped, rows set aside as unwritable, batches not written at first, "
+                    "totals not pushed at first")  # fmt: skip
             family = CounterMetricFamily("sluice_feedback_failures", text, labels=["what", "revision"])
             for what, count in rows.items():
                 family.add_metric([what, self._revision], count)

@@ -12,7 +12,7 @@ from kserve.protocol.grpc.servicer import InferenceServicer
 
 from serving.access import OPEN_RPC, Access
 from serving.app import Routes
-from serving.call import CALL, Call, request_id
+from serving.call import CALL, Call, begun
 from serving.errors import SluiceError
 from serving.limits import Limits
 from serving.metrics import ServerMetrics
@@ -98,8 +98,8 @@ class _Guard(grpc.aio.ServerInterceptor):
         started, code = time.perf_counter(), 200
         metadata = dict(context.invocation_metadata() or ())
         offered = metadata.get("x-request-id")
-        call = Call(request_id(offered if isinstance(offered, str) else None), "grpc")
-        signed = (("x-request-id", call.request_id), ("x-sluice-revision", self._revision))
+        call = begun(offered if isinstance(offered, str) else "", "grpc")
+        signed = (("x-request-id", call.echoed), ("x-sluice-revision", self._revision))
         token = CALL.set(call)
         try:
             self._admit(name, request, metadata, context.peer(), call)
@@ -128,7 +128,7 @@ class _Guard(grpc.aio.ServerInterceptor):
             elif name == "ModelInfer" or code != 200:
                 seconds = time.perf_counter() - started
                 self._metrics.answered(code, "grpc", seconds)
-                line = {"request_id": call.request_id, "revision": self._revision, "route": "grpc", "code": code}
+                line = call.logged() | {"revision": self._revision, "route": "grpc", "code": code}
                 self._log.write(line | {"ms": round(seconds * 1000, 2)} | call.notes)
 
     def _admit(self, name: str, request: Any, metadata: dict[str, Any], peer: str, call: Call) -> None:

@@ -52,10 +52,10 @@ class Server:
         self._log = RequestLog()
         self._metrics = ServerMetrics(options.revision)
         self._feedback = FeedbackStore()
-        self._metrics.watch(store=self._feedback)
+        self._metrics.watch(store=self._feedback, log=self._log)
         self.model = ServedModel(options, self._metrics, self._feedback)
         self._peers = Peers.from_environment(options.peers, 6 * options.limits.deadline)
-        self._routes = Routes(self.model, self._metrics, self._feedback, options.limits, self._peers)
+        self._routes = Routes(self.model, self._metrics, self._feedback, options.limits, self._peers, self._log)
         intake = self._routes.intake
         self._access = replace(options.access, local=is_local(options.host))
         self._gate = Gate(
@@ -166,6 +166,7 @@ def _uvicorn(app: Any, options: Options, refused: Callable[[int], None]) -> Any:
         loop="none",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # `serving.access` says whom to believe; loopback alone is no reason
         server_header=False,
         lifespan="off",
         ws="none",

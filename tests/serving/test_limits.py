@@ -1,9 +1,11 @@
 import asyncio
 import io
 import json
+import time
 from typing import Any
 
 from serving.bodies import SLOWEST
+from serving.call import current
 from serving.limits import App, Gate, Intake, Limits, Message, send_json
 from serving.metrics import ServerMetrics
 from serving.request_log import RequestLog
@@ -64,9 +66,8 @@ def test_a_body_arrives_whole_and_the_answer_names_its_request() -> None:
     log, page = through(echo, client)
     assert client.status == 200
     assert client.body == {"bytes": 100}
-    assert client.headers[b"x-request-id"] == b"mine-1"
     line = json.loads(log)
-    assert (line["request_id"], line["revision"], line["route"], line["code"]) == ("mine-1", "r1", "v1", 200)
+    assert (line["revision"], line["route"], line["code"]) == ("r1", "v1", 200)
     assert 'sluice_requests_total{code="200",revision="r1",route="v1"} 1.0' in page
 
 
@@ -148,6 +149,57 @@ def test_an_unforeseen_failure_tells_people_an_id_and_the_log_the_details() -> N
     assert "secret" not in json.dumps(client.body)
     assert client.body["request_id"] in client.body["error"]
     assert "secret" in json.loads(log)["exception"]
+
+
+def test_a_clients_own_id_is_sent_back_and_logged_beside_ours_which_nobody_can_choose() -> None:
+    async def signed(scope: Any, receive: Any, send: Any) -> None:
+        await send_json(send, 200, {"request_id": current().request_id})
+
+    clients = [Client(b"x", headers=[(b"x-request-id", b"mine-1")]) for _ in range(2)]
+    log, _ = through(signed, *clients)
+    assert [client.headers[b"x-request-id"] for client in clients] == [b"mine-1"] * 2
+    ours = {client.body["request_id"] for client in clients}
+    assert len(ours) == 2 and all(len(one) == 32 for one in ours)
+    lines = [json.loads(line) for line in log.splitlines()]
+    assert {line["request_id"] for line in lines} == ours
+    assert {line["client_request_id"] for line in lines} == {"mine-1"}
+
+
+def test_a_line_that_cannot_be_written_as_it_is_ends_neither_the_log_nor_its_neighbours() -> None:
+    class Odd:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    stream = io.BytesIO()
+    log = RequestLog(stream)
+    for name in ("half \ud800 a pair", 1 << 70, Odd(), {3: "a key"}, "plain", b"\xff"):
+        log.write({"request_id": "r", "name": name})
+    assert log.alive
+    log.close()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [line.get("name") for line in lines[:2]] == ["half \ufffd a pair", 1 << 70]
+    assert lines[2] == {"request_id": "r", "log": "not written: RuntimeError"}
+    assert len(lines) == 6 and lines[4]["name"] == "plain"
+
+
+def test_a_log_whose_reader_comes_back_goes_on_and_counts_what_was_lost() -> None:
+    class Full(io.BytesIO):
+        full = True
+
+        def write(self, data: Any) -> int:
+            if self.full:
+                raise OSError(28, "No space left on device")
+            return super().write(data)
+
+    stream = Full()
+    log = RequestLog(stream)
+    log.write({"n": 1})
+    while not log.lost:
+        time.sleep(0.01)
+    stream.full = False
+    log.write({"n": 2})
+    log.close()
+    assert (log.lost, json.loads(stream.getvalue())["n"]) == (1, 2)
 
 
 def test_an_id_that_could_break_a_log_or_a_header_is_replaced() -> None:

@@ -1,16 +1,23 @@
 """Figures that drift, feedback and stale features are told from."""
 
+import asyncio
+import io
 import json
+import time
 from pathlib import Path
+from typing import Any
 
+import kserve
 import numpy as np
 import pandas as pd
 from prometheus_client.parser import text_string_to_metric_families
 
 from load_tests.slo import read_slo
+from serving.app import Plane
 from serving.features import OnlineFeatures
 from serving.feedback import FeedbackStore
 from serving.metrics import SECONDS, ServerMetrics, characters
+from serving.request_log import RequestLog
 
 SLO = Path(__file__).parents[2] / "load_tests" / "slo"
 
@@ -56,6 +63,28 @@ def test_the_page_shows_what_feedback_lost_and_when_features_were_read(tmp_path:
     found = samples(metrics)
     assert found["sluice_feedback_failures_total", '{"what": "dropped"}'] == 3
     assert found["sluice_features_refreshed_timestamp_seconds", "{}"] == 1_700_000_000.5
+
+
+def test_a_writer_that_has_ended_shows_in_readiness_and_figures() -> None:
+    class Deadly(io.BytesIO):
+        def write(self, data: Any) -> int:
+            raise SystemExit
+
+    model, repository = kserve.Model("m"), kserve.ModelRepository()
+    model.ready = True
+    repository.update(model)
+    metrics, log = ServerMetrics("r1"), RequestLog(Deadly())
+    plane = Plane(repository, [log])
+    metrics.watch(log=log)
+    assert asyncio.run(plane.model_ready("m")) and asyncio.run(plane.ready())
+    assert samples(metrics)["sluice_writer_up", '{"writer": "log"}'] == 1
+    log.write({"request_id": "r"})
+    while log.alive:
+        time.sleep(0.01)
+    assert not asyncio.run(plane.model_ready("m")) and not asyncio.run(plane.ready())
+    assert samples(metrics)["sluice_writer_up", '{"writer": "log"}'] == 0
+    assert asyncio.run(plane.model_ready("m", disable_predictor_health_check=True))  # who asks is still answered
+    log.close()
 
 
 def test_every_systems_latency_objective_is_a_bound_of_the_histogram() -> None:

@@ -95,7 +95,9 @@ def test_v1_answers_with_sources_and_names_revision_and_request(client: httpx.Cl
     assert set(answer) >= {"answer", "confidence", "abstained", "sources", "revision", "request_id"}
     assert len(answer["sources"]) == 2
     assert answer["sources"][0]["path"].startswith("logging/")
-    assert (answer["revision"], answer["request_id"]) == ("codebase-00007", "mine")
+    assert answer["revision"] == "codebase-00007" and len(answer["request_id"]) == 32
+    assert predict(client, QUESTION, **{"x-request-id": "mine"}).json()["request_id"] != answer["request_id"]
+    assert client.post("/feedback", json={"request_id": "mine", "vote": "up"}).status_code == 400
     assert (response.headers["x-sluice-revision"], response.headers["x-request-id"]) == ("codebase-00007", "mine")
 
 
@@ -303,10 +305,12 @@ def test_figures_and_log_name_the_revision(client: httpx.Client, live: Live) -> 
                  "sluice_tokens_total", "sluice_abstained_total", "request_predict_seconds_count",
                  "sluice_confidence_count", "sluice_input_characters_count",
                  'sluice_queue_limit{revision="codebase-00007"} 256.0',
-                 'sluice_feedback_failures_total{revision="codebase-00007",what="dropped"} 0.0'):  # fmt: skip
+                 'sluice_feedback_failures_total{revision="codebase-00007",what="dropped"} 0.0',
+                 'sluice_writer_up{revision="codebase-00007",writer="feedback"} 1.0',
+                 'sluice_writer_up{revision="codebase-00007",writer="log"} 1.0'):  # fmt: skip
         assert name in page
     for _ in range(100):
-        lines = [line for line in live.lines() if line.get("request_id") == "logged"]
+        lines = [line for line in live.lines() if line.get("client_request_id") == "logged"]
         if lines:
             break
         time.sleep(0.05)
