@@ -1,5 +1,6 @@
 """The commands of the command line that work on a cluster's Kubeflow Pipelines: compile, upload, submit, schedule."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,10 @@ ClusterFile = Annotated[
         help="YAML of what each step gets there, in place of pipelines/cluster.yaml.",
     ),
 ]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option("--settings", help="YAML of settings in place of the system's own; then a system must be named."),
+]
 Params = Annotated[
     list[str] | None, typer.Option("--param", help="One of the pipeline's parameters, as name=value; may be repeated.")
 ]
@@ -42,21 +47,24 @@ def compile_(
         ),
     ] = "laptop",
     cluster: ClusterFile = None,
+    settings: SettingsFile = None,
 ) -> None:
     """Write the pipelines as KFP YAML, ready to upload in the KFP UI."""
     from pipelines.cluster import read_cluster
     from pipelines.compiling import compile_system
 
-    settings = read_cluster(cluster) if profile == "cluster" else None
+    _use(settings, system)
+    there = read_cluster(cluster) if profile == "cluster" else None
     for name in _some(system):
-        typer.echo(f"wrote {compile_system(name, output / f'{name}.yaml', settings).path}")
+        typer.echo(f"wrote {compile_system(name, output / f'{name}.yaml', there).path}")
 
 
 @commands.command()
-def upload(system: Some = "", cluster: ClusterFile = None) -> None:
+def upload(system: Some = "", cluster: ClusterFile = None, settings: SettingsFile = None) -> None:
     """Give Kubeflow Pipelines (KFP_HOST, KFP_NAMESPACE, KFP_TOKEN) the pipelines; what it has already is kept."""
     from pipelines import kubeflow as engine
 
+    _use(settings, system)
     for name in _some(system):
         with _compiled(name, cluster) as (compiled, _):
             kubeflow = engine.connect()
@@ -71,6 +79,7 @@ def submit(
     param: Params = None,
     wait: Annotated[bool, typer.Option("--wait", help="Show the steps until the run has ended.")] = False,
     cluster: ClusterFile = None,
+    settings: SettingsFile = None,
 ) -> None:
     """Run a pipeline at Kubeflow Pipelines (KFP_HOST, KFP_NAMESPACE, KFP_TOKEN); with --wait, exit code 1 if it fails.
 
@@ -83,6 +92,7 @@ def submit(
     from pipelines.follow import follow
     from pipelines.systems import remote_revision
 
+    _use(settings, system)
     given = _parameters(param)
     with _compiled(known(system), cluster) as (compiled, account):
         values = engine.arguments(compiled, {"revision": remote_revision(given.get("source", "")), **given})
@@ -107,6 +117,7 @@ def schedule(
     cron: Annotated[str, typer.Option(help='When, in UTC: five fields, such as "0 3 * * 1", or six, seconds first.')],
     param: Params = None,
     cluster: ClusterFile = None,
+    settings: SettingsFile = None,
 ) -> None:
     """Let Kubeflow Pipelines run a pipeline whenever the cron expression says, in place of its schedule before.
 
@@ -115,6 +126,7 @@ def schedule(
     from pipelines import kubeflow as engine
     from pipelines.cron import six_fields
 
+    _use(settings, system)
     when = six_fields(cron)
     with _compiled(known(system), cluster) as (compiled, account):
         values = engine.arguments(compiled, {"revision": engine.SCHEDULED_TIME, **_parameters(param)})
@@ -122,6 +134,14 @@ def schedule(
         version = engine.upload(kubeflow, compiled)
         made = engine.schedule(kubeflow, version, values, account, when)
     typer.echo(f"{version.name} runs at {when!r}: {kubeflow.link(f'recurringrun/details/{made}')}")
+
+
+def _use(settings: Path | None, system: str) -> None:
+    """Let the pipelines read this file; what it says goes into the steps' arguments, so a cluster needs no file."""
+    if settings and not system:
+        raise SluiceError(f"--settings {settings}: name the system that it is for, {' or '.join(SYSTEMS)}")
+    if settings:
+        os.environ["SLUICE_SETTINGS"] = str(settings.resolve())
 
 
 @contextmanager

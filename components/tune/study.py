@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from components.task import part, task_of
+from components.tune.journal import mend
 from components.tune.settings import TuneSettings, start_in, tune_settings
 from serving.errors import SluiceError
 from serving.files import digest, home
@@ -24,7 +25,8 @@ def storage() -> Any:
     """The storage that ``SLUICE_STUDY`` names: a database URL, or a journal file; default: a journal below the home.
 
     Over a database every running trial gives a sign of life every ``SLUICE_STUDY_HEARTBEAT_S`` seconds (10); one that
-    was silent six times as long is failed and queued again. Errors: `SluiceError` if the database does not answer.
+    was silent six times as long is failed and queued again. A journal that a crash left half written is mended.
+    Errors: `SluiceError` if the database does not answer, or the journal is no journal.
     """
     import optuna
     from optuna.storages import JournalStorage, RDBStorage
@@ -36,6 +38,7 @@ def storage() -> Any:
     place = os.environ.get("SLUICE_STUDY") or str(home() / "study" / "journal.log")
     if "://" not in place:
         Path(place).parent.mkdir(parents=True, exist_ok=True)
+        mend(Path(place))
         return JournalStorage(JournalFileBackend(place))
     beat = int(os.environ.get("SLUICE_STUDY_HEARTBEAT_S", "10"))
     try:

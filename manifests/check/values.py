@@ -46,6 +46,8 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "SLUICE_GENERATOR_NAMESPACE": (rf"({_NAME})?", "a namespace, or nothing"),
     "SLUICE_GENERATOR_CIDR": (r"[0-9a-f.:]+/\d{1,3}", "a network, as 203.0.113.7/32"),
     "SLUICE_GENERATOR_PORT": (r"[1-9]\d{0,4}", "a port"),
+    "SLUICE_ACCESS": ("required|open", "required or open"),
+    "SLUICE_TRUSTED_PROXIES": (r"[0-9a-f.:]+/\d{1,3}(,[0-9a-f.:]+/\d{1,3})*", "networks, as 127.0.0.0/8,10.0.0.0/8"),
     "AWS_ENDPOINT_URL": (_URL, "an http or https URL"),
     "AWS_DEFAULT_REGION": (_NAME, "a region"),
     "SLUICE_BUCKET": (_BUCKET, "a bucket's name"),

@@ -48,6 +48,36 @@ def test_workers_share_one_study_and_stop_when_it_has_enough_trials(room, journa
     assert page.count("<svg") >= 2 and "learning_rate" in page
 
 
+@pytest.mark.parametrize(
+    "cut",
+    [lambda line: line[:25], lambda line: line[:-1], lambda line: b"\0" * 4096, lambda line: b"{"],
+    ids=["half", "all but the end", "NULs", "one sign"],
+)
+def test_a_journal_that_a_crash_left_half_written_is_mended_and_its_studies_go_on(room, journal, tmp_path, capsys, cut):
+    place = tmp_path / "study.log"
+    name = create(**room, settings=SETTINGS)
+    before = place.read_bytes()
+    join(name, TuneSettings.model_validate(SETTINGS)).ask()
+    after = place.read_bytes().removeprefix(before)
+    damage = cut(before.splitlines()[-1])
+    for found, taken in ((before + damage, 0), (before + damage + after, 1)):  # and a worker that wrote on behind it
+        place.write_bytes(found)
+        study = join(name, TuneSettings.model_validate(SETTINGS))
+        assert counts(study)["running"] == taken
+        assert place.with_name("study.log.damaged").read_bytes() == found
+        assert place.read_bytes() == (before + after if taken else before)
+        study.ask()
+        assert counts(join(name, TuneSettings.model_validate(SETTINGS)))["running"] == taken + 1
+    assert "unfinished bytes were cut out" in capsys.readouterr().err
+
+
+def test_a_file_that_is_no_journal_is_one_sentence_and_stays_as_it_is(room, journal, tmp_path):
+    (tmp_path / "study.log").write_text("notes of mine\n")
+    with pytest.raises(SluiceError, match=r"study.log, line 1: no record of Optuna .*move the file away"):
+        create(**room, settings=SETTINGS)
+    assert (tmp_path / "study.log").read_text() == "notes of mine\n"
+
+
 def test_the_trial_of_a_killed_worker_is_queued_again(room, journal):
     name = create(**room, settings=SETTINGS)
     chosen = TuneSettings.model_validate(SETTINGS)

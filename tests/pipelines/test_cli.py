@@ -38,6 +38,9 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         (("ask", "why?"), "start what was promoted with `sluice serve`"),
         (("status",), "`sluice serve`"),
         (("rollback",), "`sluice serve`"),
+        (("compile", "--settings", "mine.yaml"), "--settings mine.yaml: name the system that it is for, codebase or"),
+        (("submit", "codebase", "--settings", "/no.yaml"), "settings /no.yaml: No such file"),
+        (("schedule", "codebase", "--cron", "0 3 * * 1", "--settings", "/no.yaml"), "settings /no.yaml: No such file"),
     ],
 )
 def test_a_mistake_gets_one_sentence_and_no_traceback(
@@ -63,8 +66,15 @@ def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("system", ["codebase", pytest.param("lectures", marks=pytest.mark.e2e)])
 def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(system: str, tmp_path: Path) -> None:
-    done = sluice("compile", system, "--output", str(tmp_path), home=tmp_path)
+    own = yaml.safe_load((Path(__file__).parents[2] / "pipelines" / f"{system}.yaml").read_text())
+    release = own.setdefault("transcriber", {}) if system == "lectures" else own
+    release["rollout"] = {"window_s": 17}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))
+    done = sluice(
+        "compile", system, "--output", str(tmp_path), "--settings", str(tmp_path / "mine.yaml"), home=tmp_path
+    )
     assert done.returncode == 0, done.stderr
+    assert "window_s: 17" in (tmp_path / f"{system}.yaml").read_text()
     spec = next(yaml.safe_load_all((tmp_path / f"{system}.yaml").read_text()))
     inputs = spec["root"]["inputDefinitions"]["parameters"]
     assert len(inputs) <= 8

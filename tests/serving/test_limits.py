@@ -4,6 +4,7 @@ import json
 import time
 from typing import Any
 
+from serving.access import Access
 from serving.bodies import SLOWEST
 from serving.call import current
 from serving.limits import App, Gate, Intake, Limits, Message, send_json
@@ -47,11 +48,13 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
     await send_json(send, 200, {"bytes": len((await receive())["body"])})
 
 
-def through(app: App, *clients: Client, limits: Limits = LIMITS, intake: Intake | None = None) -> tuple[str, str]:
+def through(
+    app: App, *clients: Client, limits: Limits = LIMITS, intake: Intake | None = None, access: Access = Access()
+) -> tuple[str, str]:
     """Send clients through one gate at once; the log and the metrics page."""
     stream = io.BytesIO()
     metrics, log = ServerMetrics("r1"), RequestLog(stream)
-    gate = Gate(app, limits, "r1", metrics, log, None if intake is None else lambda scope: intake)
+    gate = Gate(app, limits, "r1", metrics, log, None if intake is None else lambda scope: intake, access)
 
     async def play() -> None:
         await asyncio.gather(*(gate(client.scope, client.receive, client.send) for client in clients))
@@ -137,6 +140,19 @@ def test_who_sends_steadily_gets_the_time_that_sending_takes() -> None:
     limits = Limits(deadline=0.3, body=100)
     through(takes, steady, slow, limits=limits, intake=Intake(SLOWEST * 9, streamed=True))
     assert (steady.status, slow.status) == (200, 408)
+
+
+def test_where_hosts_are_named_a_kubelet_still_reaches_a_pod_by_its_address() -> None:
+    async def fine(scope: Any, receive: Any, send: Any) -> None:
+        await send_json(send, 200, {})
+
+    paths = ("/v2/models/m/ready", "/metrics", "/capabilities")
+    clients = [Client(path=path, headers=[(b"host", b"10.1.2.3:8080")]) for path in paths]
+    for client in clients:
+        client.scope["method"] = "GET"
+    log, _ = through(fine, *clients, access=Access(hosts=frozenset({"notes.example"})))
+    assert [client.status for client in clients] == [200, 200, 403]
+    assert "notes.example" in log
 
 
 def test_an_unforeseen_failure_tells_people_an_id_and_the_log_the_details() -> None:
