@@ -67,14 +67,14 @@ class Access:
         return bool(self.keys or self.header)
 
     def check_host(self, headers: Headers) -> None:
-        """Is the request for us, and from no page of others? Errors: 400, 403."""
+        """Is the request for us, and from no page of others? Errors: 400, 403, and 421 (RFC 9110, 15.5.20)."""
         host = headers.get(b"host", b"").decode("latin-1").lower()
         if host and not _HOST.fullmatch(host):
             raise Refused(400, "the header Host is not a name with a port", blamed=True)
         name = _bare(host)
         if (self.local or self.hosts) and not (name in self.hosts or (self.local and _LOCAL.fullmatch(name))):
             ours = ", ".join(sorted(self.hosts)) or "localhost and 127.0.0.1"
-            raise Refused(403, f"no service of the name {name[:100]!r} here; it answers to {ours} "
+            raise Refused(421, f"no service of the name {name[:100]!r} here; it answers to {ours} "
                           "(SLUICE_ALLOWED_HOSTS names more)", blamed=True)  # fmt: skip
         if (origin := headers.get(b"origin")) is not None:
             scheme, _, page = origin.decode("latin-1").lower().partition("://")
@@ -116,6 +116,10 @@ class Access:
             return False
         number = getattr(number, "ipv4_mapped", None) or number
         return any(number in network for network in self.proxies)
+
+
+EVERYBODY = Access()
+"""No rules."""
 
 
 def read_access(environment: Mapping[str, str] = os.environ) -> Access:

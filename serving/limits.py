@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from serving.access import OPEN, Access
+from serving.access import EVERYBODY, OPEN, Access
 from serving.bodies import DRAINED_BODY, Room, Turn
 from serving.call import CALL, Call, begun, current
 from serving.metrics import ServerMetrics
@@ -95,7 +95,7 @@ class Gate:
         metrics: ServerMetrics,
         log: RequestLog,
         intake: Callable[[Scope], Intake] | None = None,
-        access: Access = Access(),  # noqa: B008  frozen
+        access: Access = EVERYBODY,
     ) -> None:
         """``intake`` tells of a request how its body is taken; by default whole, at most ``limits.body`` bytes."""
         self._app, self._limits, self._revision, self._metrics, self._log = app, limits, revision, metrics, log

@@ -16,6 +16,9 @@ from serving.load import load
 from serving.options import Options
 from serving.task import Predictor
 
+UNREAD_MS = 60_000
+"""A client that takes nothing of its answer for so long is cut off: it would keep a place at work."""
+
 
 def run(options: Options) -> int:
     """Serve until SIGTERM or SIGINT. Out: exit code. Errors: `SluiceError` for a bad bundle or a taken port."""
@@ -138,6 +141,8 @@ def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_MS)
     try:
         listener.bind((host, port))
         listener.listen(2048)

@@ -65,11 +65,11 @@ def test_on_loopback_loopbacks_names_are_answered(open_house: Live, host: str) -
     ],
 )
 def test_on_loopback_a_foreign_host_reads_nothing(open_house: Live, host: str, target: str) -> None:
-    assert raw(open_house.url, f"Host: {host}", target=target) in (400, 403)
+    assert raw(open_house.url, f"Host: {host}", target=target) in (400, 421)
 
 
 def test_a_host_that_is_missing_or_there_twice_is_refused(open_house: Live) -> None:
-    assert raw(open_house.url) == 403
+    assert raw(open_house.url) == 421
     assert raw(open_house.url, "Host: evil.example", "Host: 127.0.0.1") == 400
 
 
@@ -99,7 +99,7 @@ def test_elsewhere_any_name_is_answered_unless_some_are_named() -> None:
     assert status(Access(), "a.example", "https://b.example") == 403
     assert status(Access(), "a.example:443", "https://a.example") == 200
     assert status(named, "api.example:8443", "https://notes.example") == 200
-    assert status(named, "localhost") == 403
+    assert status(named, "localhost") == 421
 
 
 def test_answers_are_inert_in_a_browser_and_the_page_keeps_its_own_policy(open_house: Live) -> None:

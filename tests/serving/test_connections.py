@@ -16,11 +16,12 @@ import httpx
 import pytest
 
 from serving import bodies, connections
-from serving.limits import Gate, Intake, Limits, Scope, send_json
+from serving.limits import App, Gate, Intake, Limits, Scope, send_json
 from serving.metrics import ServerMetrics
 from serving.options import Options
 from serving.request_log import RequestLog
 from serving.server import _listen, _uvicorn
+from serving.transcriptions import unless_gone
 
 PATH = "/v1/models/m:predict"
 HALF = b"POST " + PATH.encode() + b" HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\nx"
@@ -39,6 +40,10 @@ class Front:
     def ask(self, body: bytes = b"x") -> int:
         return httpx.post(f"http://127.0.0.1:{self.port}{PATH}", content=body, timeout=20).status_code
 
+    @property
+    def at_work(self) -> float:
+        return self.metrics.registry.get_sample_value("sluice_in_flight", {"revision": "r1"}) or 0.0
+
     def counted(self, code: int, route: str) -> float:
         labels = {"code": str(code), "route": route, "revision": "r1"}
         return self.metrics.registry.get_sample_value("sluice_requests_total", labels) or 0.0
@@ -53,10 +58,10 @@ async def echo(scope: Scope, receive: Any, send: Any) -> None:
 
 
 @contextlib.contextmanager
-def front(limits: Limits, intake: Intake | None = None) -> Iterator[Front]:
+def front(limits: Limits, intake: Intake | None = None, app: App = echo) -> Iterator[Front]:
     """The gate behind the server's own listener, in front of an application that counts bytes."""
     metrics, log = ServerMetrics("r1"), RequestLog(open(os.devnull, "wb"))  # noqa: SIM115
-    gate = Gate(echo, limits, "r1", metrics, log, (lambda _: intake) if intake else None)
+    gate = Gate(app, limits, "r1", metrics, log, (lambda _: intake) if intake else None)
     listener = _listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     server = _uvicorn(gate, Options("m", Path(), "127.0.0.1", port, grace=1, limits=limits), metrics.refused)
@@ -203,6 +208,30 @@ def test_what_follows_a_chunked_body_is_bounded_and_is_no_header_of_it() -> None
         flood(line, b"a" * (1 << 20), 20)
         assert not said(line).startswith(b"HTTP/1.1 200")
         assert server.ask() == 200
+
+
+def test_who_does_not_read_an_answer_does_not_keep_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.server.UNREAD_MS", 1000)
+
+    async def talks(scope: Scope, receive: Any, send: Any) -> None:
+        async def talk() -> None:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            while True:
+                await send({"type": "http.response.body", "body": b"x" * (1 << 20), "more_body": True})
+                await asyncio.sleep(0)
+
+        await receive()
+        await unless_gone(receive, talk())
+
+    with front(Limits(deadline=300), app=talks) as server:
+        line = server.connect(HALF % 1)
+        until = time.monotonic() + 30
+        while not server.at_work and time.monotonic() < until:
+            time.sleep(0.01)
+        while server.at_work and time.monotonic() < until:
+            time.sleep(0.05)
+        assert server.at_work == 0
+        line.close()
 
 
 def test_many_requests_at_once_on_one_line_are_answered_in_order_up_to_a_bound() -> None:

@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any
 
-from serving.access import Access
+from serving.access import EVERYBODY, Access
 from serving.bodies import SLOWEST
 from serving.call import current
 from serving.limits import App, Gate, Intake, Limits, Message, send_json
@@ -49,7 +49,7 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
 
 
 def through(
-    app: App, *clients: Client, limits: Limits = LIMITS, intake: Intake | None = None, access: Access = Access()
+    app: App, *clients: Client, limits: Limits = LIMITS, intake: Intake | None = None, access: Access = EVERYBODY
 ) -> tuple[str, str]:
     """Send clients through one gate at once; the log and the metrics page."""
     stream = io.BytesIO()
@@ -151,7 +151,7 @@ def test_where_hosts_are_named_a_kubelet_still_reaches_a_pod_by_its_address() ->
     for client in clients:
         client.scope["method"] = "GET"
     log, _ = through(fine, *clients, access=Access(hosts=frozenset({"notes.example"})))
-    assert [client.status for client in clients] == [200, 200, 403]
+    assert [client.status for client in clients] == [200, 200, 421]
     assert "notes.example" in log
 
 
