@@ -10,6 +10,7 @@ from typing import Any
 import kserve
 import numpy as np
 import pandas as pd
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from load_tests.slo import read_slo
@@ -65,6 +66,7 @@ def test_the_page_shows_what_feedback_lost_and_when_features_were_read(tmp_path:
     assert found["sluice_features_refreshed_timestamp_seconds", "{}"] == 1_700_000_000.5
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_writer_that_has_ended_shows_in_readiness_and_figures() -> None:
     class Deadly(io.BytesIO):
         def write(self, data: Any) -> int:
