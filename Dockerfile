@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Two images from one lock, constraints.txt:
+# Two images from locks/, where every file that pip takes has its hash (but PyTorch's, see below):
 #   docker build --target serving -t sluice-serving .             a bundle behind KServe; no training stack
 #   docker build -t sluice .                                      the pipelines' steps and training, PyTorch for the CPU
 #   docker build --build-arg TORCH=cu130 -t sluice:cuda .         the same, PyTorch for CUDA 13
@@ -18,18 +18,32 @@ RUN python -m pip uninstall --yes --quiet --root-user-action=ignore pip setuptoo
     && install --directory --owner=10001 --group=10001 /var/lib/sluice
 WORKDIR /opt/sluice
 
-# The virtual environment without pip in it. The project's metadata alone is installed here, so that a change of code
-# leaves this layer, the largest, as it was.
+# The virtual environment without pip in it.
 FROM ${PYTHON} AS serving-packages
 WORKDIR /build
-COPY constraints.txt pyproject.toml ./
+COPY locks locks
 RUN --mount=type=cache,target=/root/.cache/pip \
-    touch README.md && python -m venv --without-pip /opt/venv \
-    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check . -c constraints.txt \
+    python -m venv --without-pip /opt/venv \
+    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --require-hashes --no-deps \
+        -r locks/serving.txt \
     && find /opt/venv/lib -type d -path '*/site-packages/*' -name tests -prune -exec rm -r {} +
+
+# Lists the Python packages of a virtual environment, in CycloneDX.
+FROM ${PYTHON} AS sbom
+COPY locks/sbom.txt ./
+RUN --mount=type=cache,target=/root/.cache/pip \
+    python -m venv --without-pip /opt/sbom \
+    && python -m pip --python /opt/sbom/bin/python install --disable-pip-version-check --require-hashes --no-deps \
+        -r sbom.txt
+ENV LIST="/opt/sbom/bin/cyclonedx-py environment --output-reproducible --of JSON --sv 1.6 -o /sbom.json"
+
+FROM sbom AS serving-sbom
+COPY --from=serving-packages /opt/venv /opt/venv
+RUN ${LIST} /opt/venv/bin/python
 
 FROM runtime AS serving
 COPY --from=serving-packages /opt/venv /opt/venv
+COPY --from=serving-sbom /sbom.json ./
 COPY serving serving
 RUN python -m compileall -q serving
 ARG VERSION=0.1.0
@@ -53,14 +67,25 @@ FROM serving-packages AS trainer-packages
 # Triton, 700 MB, compiles for GPUs only; openai-whisper asks for it everywhere.
 ARG TORCH=cpu
 ARG TORCH_INDEX=https://download.pytorch.org/whl/${TORCH}
+# Its version alone is pinned: each of its indexes has files of its own. The project's metadata alone is installed here, so
+# that a change of code leaves this layer, the largest, as it was.
+COPY constraints.txt pyproject.toml ./
 RUN --mount=type=cache,target=/root/.cache/pip \
-    python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --extra-index-url "${TORCH_INDEX}" \
-        torch -c constraints.txt \
-    && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check '.[train]' -c constraints.txt \
+    pip="python -m pip --python /opt/venv/bin/python install --disable-pip-version-check" \
+    && locked="${pip} --require-hashes --no-deps --use-pep517 --no-build-isolation" \
+    && ${locked} -r locks/build.txt \
+    && ${locked} -r locks/trainer.txt \
+    && ${pip} --extra-index-url "${TORCH_INDEX}" torch -c constraints.txt \
+    && touch README.md && ${pip} --no-deps --no-build-isolation . \
     && if [ "${TORCH}" = cpu ]; then python -m pip --python /opt/venv/bin/python uninstall --yes triton; fi
+
+FROM sbom AS trainer-sbom
+COPY --from=trainer-packages /opt/venv /opt/venv
+RUN ${LIST} /opt/venv/bin/python
 
 FROM runtime AS trainer
 COPY --from=trainer-packages /opt/venv /opt/venv
+COPY --from=trainer-sbom /sbom.json ./
 COPY components components
 COPY pipelines pipelines
 COPY serving serving

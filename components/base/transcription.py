@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+from components.base.origin import directory_of, hashes_of, license_of
 from components.base.spec import ModelSpec
 from serving.errors import SluiceError
 from serving.files import atomic_dir
@@ -14,38 +15,41 @@ SIDE_FILES = ("tokenizer.json", "tokenizer_config.json", "generation_config.json
 def fetch(base_model: str, target: Path) -> ModelSpec:
     """Write the Whisper ``base_model`` as a model directory at ``target``, whole or not at all.
 
-    ``base_model``: "whisper-nano" (our own, in this package), a Hugging Face id or directory, or a checkpoint file of
-    openai-whisper. Weights are written in float32. Raises `SluiceError` in one sentence when it is missing, unreachable
-    or no Whisper.
+    ``base_model``: "whisper-nano" (our own, in this package), a directory, a Hugging Face id with ``@revision`` or
+    without (the spec names the commit), or a checkpoint file of openai-whisper. Weights are written in float32.
+    Raises `SluiceError` in one sentence when it is missing, unreachable or no Whisper.
     """
     from components.base.openai_whisper import write_openai
 
-    spec = ModelSpec(task="transcription", base_model=base_model)
+    checkpoint = Path(base_model).expanduser()
+    source, name = (checkpoint, base_model) if checkpoint.is_file() else _source(base_model)
+    license = "" if source.is_file() else license_of(source)
+    spec = ModelSpec(task="transcription", base_model=name, license=license, weights=hashes_of(source))
     with atomic_dir(target) as scratch:
-        if Path(base_model).expanduser().is_file():
-            write_openai(Path(base_model).expanduser(), scratch)
+        if source.is_file():
+            write_openai(source, scratch)
         else:
-            _write_directory(_source(base_model), base_model, scratch)
+            _write_directory(source, base_model, scratch)
         _checked(scratch, base_model)
         spec.write(scratch)
     return spec
 
 
-def _source(base_model: str) -> str:
-    """The directory in this package for "whisper-nano", else the directory or hub id itself."""
+def _source(base_model: str) -> tuple[Path, str]:
+    """The model's directory, and the name to record for it."""
     if base_model == NANO:
-        return str(Path(__file__).with_name(NANO))
+        return Path(__file__).with_name(NANO), NANO
     place = Path(base_model).expanduser()
-    looks_like_a_path = base_model.startswith((".", "/", "~")) or base_model.count("/") > 1 or not base_model
-    if (looks_like_a_path or place.is_dir()) and not (place / "config.json").is_file():
+    looks_like_a_path = base_model.startswith((".", "/", "~")) or base_model.partition("@")[0].count("/") > 1
+    if (looks_like_a_path or not base_model or place.is_dir()) and not (place / "config.json").is_file():
         raise SluiceError(
             f"base model '{base_model}': neither a directory with a config.json nor a checkpoint file; try {NANO}"
         )
-    return str(place) if place.is_dir() else base_model
+    return directory_of(base_model, f"{NANO}, a Whisper directory or checkpoint file")
 
 
-def _write_directory(source: str, base_model: str, target: Path) -> None:
-    """Model and side files out of a directory or the hub; side files as they are, for they hold more than weights."""
+def _write_directory(source: Path, base_model: str, target: Path) -> None:
+    """Model and side files out of a directory; side files as they are, for they hold more than weights."""
     import torch
     import transformers
     from transformers import AutoConfig, WhisperForConditionalGeneration
@@ -59,28 +63,12 @@ def _write_directory(source: str, base_model: str, target: Path) -> None:
         model = WhisperForConditionalGeneration.from_pretrained(source, dtype=torch.float32)
     except (OSError, ValueError) as error:
         why = str(error).splitlines()[0]
-        raise SluiceError(
-            f"base model '{base_model}' is neither {NANO}, a Whisper directory or checkpoint file, nor reachable on "
-            f"the Hugging Face hub ({why}); check its spelling and the connection, or name a local directory"
-        ) from error
+        raise SluiceError(f"base model '{base_model}' cannot be loaded ({why}); name another model") from error
     model.config.dtype = "float32"
     model.save_pretrained(target)
     for name in SIDE_FILES:
-        if found := _side_file(source, name):
-            shutil.copyfile(found, target / name)
-
-
-def _side_file(source: str, name: str) -> Path | None:
-    if Path(source).is_dir():
-        path = Path(source, name)
-        return path if path.is_file() else None
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
-    try:
-        return Path(hf_hub_download(source, name))
-    except (EntryNotFoundError, HfHubHTTPError, OSError):
-        return None  # `_checked` names what is missing
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
 
 
 def _checked(directory: Path, base_model: str) -> None:

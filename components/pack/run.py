@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from components.pack.packing import Given, Packed
+from components.pack.sbom import write_sbom
 from components.pack.settings import PackSettings
 from components.task import part
 from serving.bundle import Bundle, Lineage
@@ -31,6 +32,7 @@ def pack(
     tables, and features where its system has them, as parquet. Errors: `SluiceError` for a missing file or column.
     """
     description = _read_variants(variants)
+    license, weights = description.pop("license"), description.pop("weights")
     own = part("pack", description["task"])
     chosen = own.Settings(**settings)
     if not (variants / "tokenizer.json").is_file():
@@ -41,7 +43,9 @@ def pack(
         shutil.copyfile(variants / "tokenizer.json", out / "tokenizer.json")
         made: Packed = own.pack(Given(variants, description, corpus, examples, frame, snapshot), chosen, out)
         whole = {**description, "inputs": made.inputs, "outputs": made.outputs, "metrics": made.metrics}
-        Bundle(system=chosen.system, lineage=_lineage(corpus, examples, chosen), **whole).write(out)
+        packed = Bundle(system=chosen.system, lineage=_lineage(corpus, examples, chosen), **whole)
+        write_sbom(packed, license, weights, out)
+        packed.write(out)
     return made.metrics
 
 
@@ -51,11 +55,12 @@ def _lineage(corpus: Path, examples: Path, settings: PackSettings) -> Lineage:
 
 
 def _read_variants(variants: Path) -> dict[str, Any]:
-    """What quantize wrote about its variants; the fields that the bundle takes over."""
+    """What quantize wrote about its variants: the fields that the bundle takes over, and the base model's files."""
     path = variants / "variants.json"
     try:
         data = json.loads(path.read_text())
         found = {name: data[name] for name in ("task", "base_model", "adapter", "variants", "variant")}
     except (OSError, ValueError, KeyError) as error:
         raise SluiceError(f"{path}: cannot be read ({error}); run the step quantize again") from error
+    found |= {"license": data.get("license", ""), "weights": data.get("weights", {})}
     return {**found, **{name: data[name] for name in ("encoder", "speech") if name in data}}

@@ -45,6 +45,9 @@ def quantize(
             "task": task,
             "base_model": origin["base_model"],
             "adapter": origin.get("adapter"),
+            # Of the base model's own files, for the bill of materials.
+            "license": origin.get("license", ""),
+            "weights": origin.get("weights", {}),
             **measured.spec,
             "variants": {name: {"file": measured.files[name], **row} for name, row in figures.items()},
             "variant": choose(figures, chosen),

@@ -20,6 +20,7 @@ from serving.errors import SluiceError
 from serving.files import home
 from serving.verdict import Verdict
 
+SBOM = "sbom.json"
 BASE = "base"
 """What a version was compared with when there was no champion yet: the base model's own bundle."""
 
@@ -145,6 +146,8 @@ def register(system: str, bundle: Path, verdicts: Iterable[Verdict], experiment:
     if known is None:
         champion = champion_of(system)
         run = _track(client, system, Bundle.read(bundle), digest, verdicts, experiment or name)
+        if (bundle / SBOM).is_file():
+            client.log_artifact(run, str(bundle / SBOM))
         _ensure_model(client, system)
         tags = {
             "digest": digest,

@@ -1,8 +1,14 @@
+import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -104,6 +110,94 @@ def test_an_unreachable_hub_is_one_clear_sentence(tmp_path):
     )
     assert "nobody/no-such-encoder" in done.stdout and "name a local directory" in done.stdout
     assert done.stdout.count("\n") == 1
+
+
+class Hub(BaseHTTPRequestHandler):
+    """The Hugging Face hub's own routes for one model of two commits; ``asked`` keeps what was asked for."""
+
+    commits: ClassVar[dict[str, Path]] = {}
+    asked: ClassVar[list[str]] = []
+
+    def do_HEAD(self) -> None:
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        self.asked.append(self.path)
+        path = unquote(self.path.partition("?")[0])
+        commit, content, headers = "", b"{}", {}
+        if told := re.fullmatch(r"/api/models/own/tiny(?:/revision/(.+))?", path):
+            commit = {None: "a" * 40, "main": "a" * 40}.get(told[1], told[1])
+            content = json.dumps({"id": "own/tiny", "sha": commit}).encode()
+        elif told := re.fullmatch(r"/api/models/own/tiny/tree/([^/]+)", path):
+            commit = told[1]
+            content = json.dumps([listed(self.commits[commit], file) for file in walked(self.commits[commit])]).encode()
+        elif told := re.fullmatch(r"/own/tiny/resolve/([^/]+)/(.+)", path):
+            commit = told[1]
+            content = (self.commits[commit] / told[2]).read_bytes() if commit in self.commits else b""
+            headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
+        known = commit in self.commits
+        self.send_response(200 if known else 404)
+        if not known:
+            headers = {"X-Error-Code": "RevisionNotFound"}
+        for key, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def walked(directory: Path) -> list[Path]:
+    return [path for path in directory.rglob("*") if path.is_file()]
+
+
+def listed(directory: Path, file: Path) -> dict:
+    about = {"path": str(file.relative_to(directory)), "size": file.stat().st_size}
+    return {"type": "file", "oid": hashlib.sha1(file.read_bytes()).hexdigest(), **about}
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Fetches ``name`` from a hub of our own in a process of its own; gives back sluice.json, or what went wrong."""
+    for commit, pooling in (("a" * 40, "mean"), ("b" * 40, "cls")):
+        Hub.commits[commit] = make_source(tmp_path / commit, pooling=pooling)
+        (Hub.commits[commit] / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n")
+    Hub.asked.clear()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def fetched(name: str) -> dict | str:
+        code = "import sys; from pathlib import Path; from components.base.fetch import fetch_base\n"
+        code += "from serving.errors import SluiceError\n"
+        code += "try: fetch_base(sys.argv[1], Path(sys.argv[2]))\nexcept SluiceError as error: print(error)"
+        env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hf")}
+        target = tmp_path / f"base-{len(list(tmp_path.iterdir()))}"
+        done = subprocess.run(
+            [sys.executable, "-c", code, name, str(target)], env=env, capture_output=True, text=True, check=True
+        )
+        return json.loads((target / "sluice.json").read_text()) if target.is_dir() else done.stdout
+
+    yield fetched
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_hub_id_is_pinned_to_the_commit_that_it_meant(hub):
+    spec = hub("own/tiny")
+    assert (spec["base_model"], spec["pooling"], spec["license"]) == (f"own/tiny@{'a' * 40}", "mean", "mit")
+    weights = (Hub.commits["a" * 40] / "model.safetensors").read_bytes()
+    assert spec["weights"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
+    assert not [path for path in Hub.asked if "/resolve/main/" in path], "a branch can move between two files"
+
+
+def test_a_hub_id_takes_a_revision(hub):
+    assert hub(f"own/tiny@{'b' * 40}")["pooling"] == "cls"
+    told = hub("own/tiny@no-such-branch")
+    assert "own/tiny@no-such-branch" in told and "its revision" in told and told.count("\n") == 1
 
 
 def test_a_directory_without_sluice_json_is_named(tmp_path):

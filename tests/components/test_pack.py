@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -6,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from kfp.dsl import Dataset, Metrics, Model
 
 from components.pack.component import pack
@@ -66,6 +69,25 @@ def test_a_bundle_names_its_lineage_and_the_digest_follows_the_data(
     lineage = Bundle.read(tmp_path / "bundle").lineage
     assert (lineage.code, lineage.mlflow_run) == ("c0de", "r1")
     assert lineage.data != Bundle.read(tiny_bundle).lineage.data
+
+
+def test_a_bundle_carries_its_bill_of_materials(tiny_bundle: Path) -> None:
+    told = json.loads((tiny_bundle / "sbom.json").read_text())
+    strict = JsonStrictValidator(SchemaVersion.V1_6)
+    assert strict.validate_str(json.dumps(told)) is None
+    assert strict.validate_str(json.dumps({**told, "bomFormat": "SPDX"})) is not None
+    parts = {part["bom-ref"]: part for part in told["components"]}
+    bundle = Bundle.read(tiny_bundle)
+    assert parts["base-model"]["name"] == bundle.base_model
+    assert parts["data"]["version"] == bundle.lineage.data
+    for name, variant in bundle.variants.items():
+        for file in [tiny_bundle / variant.file] if (tiny_bundle / variant.file).is_file() else []:
+            part = parts[f"variant/{name}/{variant.file}"]
+            assert part["hashes"][0]["content"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    libraries = {part["name"] for part in told["components"] if part["type"] == "library"}
+    assert {"onnxruntime", "kserve", "tokenizers", "psycopg-binary"} <= libraries
+    assert not {"torch", "mlflow", "pytest"} & libraries
+    assert set(told["dependencies"][0]["dependsOn"]) == set(parts)
 
 
 def test_packing_twice_gives_the_same_bytes(tiny_data: Path, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -82,10 +82,13 @@ class Images:
         self.buildah("commit", "--quiet", "--rm", container, BASE)
 
     def fetch_wheels(self) -> None:
-        """All of the lock, by this machine's own pip with its settings; the build then needs no index."""
+        """The very files of the locks, by this machine's own pip with its settings; the build then needs no index."""
         wheels = self.cache / "wheels"
-        pip = (sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", wheels, "-f", wheels)
-        run(*pip, "-r", ROOT / "constraints.txt")
+        pip = (sys.executable, "-m", "pip", "download", "-q", "-d", wheels, "-f", wheels)
+        for lock in ("build", "serving", "trainer", "sbom"):
+            # A source file's metadata would want its build's own packages.
+            run(*pip, "--no-deps", "--no-build-isolation", "--require-hashes", "-r", ROOT / "locks" / f"{lock}.txt")
+        run(*pip, "torch", "-c", ROOT / "constraints.txt")
         (self.home / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /mnt\n")
 
     def build(self, target: str) -> None:

@@ -90,6 +90,15 @@ def test_the_locked_versions_are_the_installed_ones(boxes: dict[str, Container])
             assert wanted.get(name, version) == version.split("+")[0], name
 
 
+def test_an_image_lists_its_own_packages(box: Container) -> None:
+    told = json.loads(box.run("cat", "/opt/sluice/sbom.json"))
+    assert (told["bomFormat"], told["specVersion"]) == ("CycloneDX", "1.6")
+    listed = {part["name"].lower().replace("_", "-").replace(".", "-") for part in told["components"]}
+    script = "import importlib.metadata as m; print(*{d.name for d in m.distributions()})"
+    installed = {name.lower().replace("_", "-").replace(".", "-") for name in box.run("python", "-c", script).split()}
+    assert installed <= listed and "kserve" in listed
+
+
 def test_serving_answers_and_its_health_check_tells_the_truth(boxes: dict[str, Container], tiny_bundle: Path) -> None:
     box, port = boxes["serving"], free_port()
     [runtime] = yaml.safe_load((ROOT / "manifests/base/runtime/servingruntime.yaml").read_text())["spec"]["containers"]

@@ -1,0 +1,72 @@
+"""Where a base model's files come from: one commit of a Hugging Face id as a directory; its licence and its hashes."""
+
+import hashlib
+import re
+from pathlib import Path
+
+import yaml
+
+from serving.errors import SluiceError
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+# What a model is read from. PyTorch's own format, which may run code when it is opened, only where there is no other.
+_SIDE_FILES = ["*.json", "*.txt", "*.model", "README.md"]
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_OTHERS = ["onnx/*", "openvino/*"]
+
+
+def directory_of(base_model: str, known: str) -> tuple[Path, str]:
+    """A model's directory and the name to record for it, such as "BAAI/bge-m3@<commit>" for a Hugging Face id.
+
+    ``base_model`` is a directory, or an id with or without ``@revision`` (branch, tag or commit); a name that can move
+    is resolved to the commit that it means today, and only that commit's files are read. ``known`` says in the error
+    what else may be named. Raises `SluiceError` where nothing of that name is to be had.
+    """
+    place = Path(base_model).expanduser()
+    if place.is_dir():
+        return place, base_model
+    import httpx
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    name, _, revision = base_model.partition("@")
+    try:
+        commit = revision
+        if not _COMMIT.fullmatch(revision):
+            commit = str(HfApi().model_info(name, revision=revision or None).sha)
+        for weights in _WEIGHTS:
+            found = Path(
+                snapshot_download(
+                    name, revision=commit, allow_patterns=[*_SIDE_FILES, weights], ignore_patterns=_OTHERS
+                )
+            )
+            if any(found.glob(weights)):
+                break
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+        why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise SluiceError(
+            f"base model '{base_model}' is neither {known}, nor reachable on the Hugging Face hub ({why}); check its "
+            "spelling, its revision and the connection, or name a local directory"
+        ) from error
+    return found, f"{name}@{commit}"
+
+
+def license_of(directory: Path) -> str:
+    """The licence that the model card (README.md) in a directory names, "" where it names none."""
+    card = directory / "README.md"
+    front = re.match(r"---\n(.*?)\n---\n", card.read_text(errors="replace"), re.DOTALL) if card.is_file() else None
+    try:
+        told = yaml.safe_load(front[1]) if front else None
+    except yaml.YAMLError:
+        return ""
+    return str(told.get("license") or "") if isinstance(told, dict) else ""
+
+
+def hashes_of(path: Path) -> dict[str, str]:
+    """SHA-256 (64 hex digits) of each file of weights: of a checkpoint file, or of those that a directory holds."""
+    files = [path] if path.is_file() else [f for weights in _WEIGHTS for f in sorted(path.glob(weights))]
+    found = {}
+    for file in files:
+        with file.open("rb") as stream:
+            found[file.name] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return found
