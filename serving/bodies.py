@@ -21,6 +21,8 @@ DRAINED_BODY = 64 << 20
 """A refused body up to this size is read and dropped, so that its sender sees the answer; beyond, the line is cut."""
 SLOWEST = 20_000
 """Bytes a second below which a body is given up: 2 hours of speech at 32 kbit/s then take half an hour to arrive."""
+SLUGGISH = 10
+"""Below so many times that rate a large body gives way to others when all places are taken."""
 STALL_SECONDS = 30.0
 """The longest pause, however fast the rest was."""
 
@@ -70,19 +72,24 @@ class Room:
             self._recordings.release()
 
     def begin(self, arrival: "_Arrival") -> None:
-        """Count a body. Errors: 429 where large ones have no place left; no client can keep all others out."""
+        """Count a body; a large one may take the place of one that is sluggish, and no client all places of others.
+
+        Errors: 429 where large ones have no place left.
+        """
         if arrival.large:
             everybody = 2 * self.limits.uploads
             one, client = everybody - self.limits.uploads // 2, arrival.call.client
-            if self._large[client] >= one:
+            if self._large[client] >= one and not self._gives_way(client):
                 raise crowded(f"{one} recordings are on their way from your address, as many as one client may send")
-            if self._large.total() >= everybody:
+            if self._large.total() >= everybody and not self._gives_way():
                 raise busy(f"{everybody} recordings are on their way, as many as fit", 5)
             self._large[client] += 1
         self._arriving[arrival] = None
 
     def hold(self, arrival: "_Arrival", size: int) -> None:
         """``size`` more bytes are in memory; where they do not fit the body that takes longest is given up."""
+        if arrival not in self._arriving:
+            return
         arrival.held += size
         self._bytes += size
         while self._bytes > self._room:
@@ -99,6 +106,22 @@ class Room:
             if arrival.large:
                 self._large[arrival.call.client] -= 1
                 self._large += Counter()  # forget those who have none
+
+    def _gives_way(self, client: str | None = None) -> bool:
+        """End the slowest of large bodies (of ``client``), if it has had time to be faster and is not."""
+        now = asyncio.get_running_loop().time()
+        rates = {
+            one: rate
+            for one in self._arriving
+            if one.large and client in (None, one.call.client)
+            if one.age(now) > self.limits.deadline and (rate := one.size / one.age(now)) < SLUGGISH * SLOWEST
+        }
+        if not rates:
+            return False
+        slowest = min(rates, key=rates.__getitem__)
+        self.end(slowest)
+        slowest.give_up()
+        return True
 
     def _full(self) -> Refused:
         return busy(f"{self.limits.uploads} recordings are being worked on, as many as fit", 5)
@@ -177,7 +200,7 @@ class _Arrival:
     def __init__(self, room: Room, call: Call, answer: Any, intake: "Intake", large: bool) -> None:
         self.call, self.large, self.held, self.given_up = call, large, 0, False
         self._room, self._answer, self._intake = room, answer, intake
-        self._size, self._started = 0, asyncio.get_running_loop().time()
+        self.size, self._started = 0, asyncio.get_running_loop().time()
         self.no_room = "the server has no room for bodies that arrive this slowly; send it again, faster"
 
     async def whole(self, receive: "Receive", chunk: bytes, more: bool) -> bytes:
@@ -185,13 +208,13 @@ class _Arrival:
         chunks, limit = [], self._intake.limit
         while True:
             self._took(len(chunk))
-            if self._size <= limit:
+            if self.size <= limit:
                 chunks.append(chunk)
                 self._room.hold(self, len(chunk))
-            if not more or self._size > max(limit, DRAINED_BODY):
+            if not more or self.size > max(limit, DRAINED_BODY):
                 break
             chunk, more = await _next(receive)
-        if self._size > limit:
+        if self.size > limit:
             self._answer.close = self._answer.close or more
             raise too_large(limit, self._intake.mend)
         return b"".join(chunks)
@@ -200,10 +223,14 @@ class _Arrival:
         """The next message of a body that is handed on as it comes. Errors: 408, 413, 499."""
         chunk, more = await _next(receive)
         self._took(len(chunk))
-        if self._size > self._intake.limit:
-            self._answer.close = self._answer.close or self._size > DRAINED_BODY
+        if self.size > self._intake.limit:
+            self._answer.close = self._answer.close or self.size > DRAINED_BODY
             raise too_large(self._intake.limit, self._intake.mend)
         return {"type": "http.request", "body": chunk, "more_body": more}
+
+    def age(self, now: float) -> float:
+        """Seconds since its head."""
+        return now - self._started
 
     def give_up(self) -> int:
         """End it as too slow; the bytes that it held."""
@@ -212,10 +239,10 @@ class _Arrival:
         return freed
 
     def _took(self, size: int) -> None:
-        self._size += size
+        self.size += size
         if not self.given_up:
             now, limits = asyncio.get_running_loop().time(), self._room.limits
-            paced = self._started + limits.deadline + self._size / SLOWEST
+            paced = self._started + limits.deadline + self.size / SLOWEST
             until = min(paced, now + max(STALL_SECONDS, limits.deadline), self._started + limits.arrival)
             self.call.allow(until - now)
 

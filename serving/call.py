@@ -47,7 +47,7 @@ class Call:
     def allow(self, seconds: float, since: float | None = None) -> None:
         """Set the deadline ``seconds`` after ``since`` (the event loop's time; default: now)."""
         self.allowed = seconds
-        if self.clock is not None:
+        if self.clock is not None and not self.clock.expired():
             self.clock.reschedule((asyncio.get_running_loop().time() if since is None else since) + seconds)
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,6 +193,17 @@ def test_garbage_over_grpc_is_counted_and_not_written_down_each_time(
     page = open_house.client.get("/metrics").text
     assert 'sluice_requests_total{code="400",revision="ears-1",route="client"} ' in page
     assert 'route="grpc"' not in page
+
+
+def test_rpcs_that_never_send_their_message_take_no_place() -> None:
+    with serving(ToyListener(), "ears", Limits(in_flight=2)) as live, grpc.insecure_channel(live.grpc) as channel:
+        silent = channel.stream_unary(INFER + "ServerLive", request_serializer=None, response_deserializer=None)
+        go = threading.Event()
+        waiting = [silent.future(iter(lambda: go.wait(30) and b"" or b"", None), timeout=30) for _ in range(20)]
+        assert [infer(live.grpc, "ServerLive", b"")[0] for _ in range(5)] == [grpc.StatusCode.OK] * 5
+        for one in waiting:
+            one.cancel()
+        go.set()
 
 
 @pytest.mark.parametrize(

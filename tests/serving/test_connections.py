@@ -187,6 +187,20 @@ def test_slow_uploads_leave_room_for_others_and_end(monkeypatch: pytest.MonkeyPa
         assert server.counted(429, "v1") == 0
 
 
+def test_a_sluggish_upload_gives_its_place_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "SLOWEST", 1)
+    limits = Limits(deadline=1, body=100, uploads=2)
+    with front(limits, Intake(10_000_000, streamed=True)) as server:
+        slow = [server.connect(HALF % 10_000 + b"yyyy" * at) for at in (1, 2, 3)]
+        time.sleep(1.2)
+        for _ in range(2):
+            assert server.ask(b"x" * 5_000) == 200
+        assert [said(line).split(b" ")[1] for line in slow[:2]] == [b"408", b"408"]
+        assert server.counted(408, "client") == 2
+        assert server.counted(429, "client") == 0
+        slow[2].close()
+
+
 def test_whoever_takes_longest_gives_way_when_bodies_fill_the_memory_kept_for_them() -> None:
     with front(Limits(uploads=1, inline=300_000)) as server:
         first = server.connect(HALF % 200_000 + b"y" * 150_000)
