@@ -6,11 +6,13 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from serving.errors import SluiceError
 from serving.laptop import discovery
+from serving.laptop.admission import Stranger, admission
 from serving.laptop.graph.validate import validate_inference_graph
+from serving.laptop.listener import TooSlow, counted
 from serving.laptop.modes import unchanged_mode
 from serving.laptop.patch import json_patch, merge_patch
 from serving.laptop.store import Key, Object, Refused, Store
@@ -39,9 +41,9 @@ class Plane(Protocol):
         """Pass a request on to the service or graph that the path names."""
 
 
-def application(plane: Plane) -> web.Application:
-    """The API over ``plane``'s store, as an aiohttp application."""
-    app = web.Application(middlewares=[_refusals], client_max_size=4 << 20)
+def application(plane: Plane, token: str) -> web.Application:
+    """The API over ``plane``'s store, as an aiohttp application; clients carry ``token`` (RFC 6750)."""
+    app = web.Application(middlewares=[_refusals, admission(token)], client_max_size=4 << 20)
     api = _Api(plane)
     app.add_routes(
         [
@@ -196,7 +198,7 @@ async def _body(request: web.Request) -> Object:
 def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(400, "BadRequest", f"the body is not JSON: {error}") from None
 
 
@@ -248,15 +250,23 @@ async def _refusals(
 ) -> web.StreamResponse:
     """Every error as a Status object, the way clients expect it."""
     try:
-        return await handler(request)
+        with counted(request):
+            return await handler(request)
     except Refused as refused:
         code, reason, message = refused.code, refused.reason, refused.message
     except SluiceError as error:
         code, reason, message = 422, "Invalid", str(error)
+    except Stranger as stranger:
+        reasons = {403: "Forbidden", 421: "MisdirectedRequest"}
+        code, reason, message = stranger.status, reasons.get(stranger.status, "BadRequest"), str(stranger)
+    except TooSlow as slow:
+        code, reason, message = 408, "Timeout", str(slow)
     except OSError as error:
         code, reason, message = 507, "InternalError", f"the state cannot be saved: {error}; nothing was changed"
     except web.HTTPException as error:
         reasons = {404: "NotFound", 405: "MethodNotAllowed", 413: "RequestEntityTooLarge"}
         code, reason, message = error.status, reasons.get(error.status, "BadRequest"), error.reason
     body = {"apiVersion": "v1", "kind": "Status", "metadata": {}, "status": "Failure"}
-    return web.json_response({**body, "code": code, "reason": reason, "message": message}, status=code)
+    headers = {hdrs.WWW_AUTHENTICATE: "Bearer"} if code == 401 else {hdrs.CONNECTION: "close"} if code == 408 else {}
+    told = {**body, "code": code, "reason": reason, "message": message}
+    return web.json_response(told, status=code, headers=headers)

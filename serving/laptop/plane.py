@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import resource
+import secrets
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,12 +16,14 @@ from yarl import URL
 
 from serving.errors import SluiceError
 from serving.laptop import process
+from serving.laptop.admission import loopback
 from serving.laptop.api import application
 from serving.laptop.controller import Controller
 from serving.laptop.graph.controller import Graph
+from serving.laptop.listener import Port
 from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode
 from serving.laptop.predictor import Patience, Ports
-from serving.laptop.router import deliver, refusal
+from serving.laptop.router import Upstream, deliver, refusal
 from serving.laptop.service import Service
 from serving.laptop.standard.controller import StandardService
 from serving.laptop.store import Key, Store
@@ -43,6 +47,7 @@ class Plane:
 
     def __init__(self, options: Options):
         self._options = options
+        loopback(options.host)
         try:
             self.store = Store(options.home / "state.json")
         except ValueError as error:
@@ -53,6 +58,8 @@ class Plane:
         self._services: dict[Key, Controller | Graph] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
+        self._port = Port()
+        self.token = secrets.token_urlsafe(32)  # a new one at every start; clients read it from the kubeconfig
 
     async def changed(self, key: Key) -> None:
         """An object was created or changed: bring what depends on it in line."""
@@ -85,7 +92,7 @@ class Plane:
                 return await service.front.handle(inner)
             upstream = service.workload(name) if isinstance(service, Controller) else None
             if upstream is not None:
-                return await deliver(upstream, key.name, inner)
+                return await deliver(functools.partial(_there, upstream), key.name, inner)
         return refusal(503, f"there is no InferenceService or InferenceGraph {name!r} here (yet)", "")
 
     def removed(self, key: Key) -> None:
@@ -98,7 +105,7 @@ class Plane:
 
     async def open(self) -> str:
         """Start the API and every service that was there last time; return the API's URL."""
-        self._runner = web.AppRunner(application(self), access_log=None, shutdown_timeout=1)
+        self._runner = web.AppRunner(application(self, self.token), access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         port = await self._listen()
         self.store.extra["api_port"] = port
@@ -111,20 +118,20 @@ class Plane:
 
     async def _listen(self) -> int:
         """The port asked for, or that of last time, or any free one."""
-        assert self._runner is not None
+        assert self._runner is not None and self._runner.server is not None
         asked = self._options.api_port
         for port in [asked] if asked else [int(self.store.extra.get("api_port", 0)), 0]:
             try:
-                await web.TCPSite(self._runner, self._options.host, port).start()
+                return await self._port.open(self._runner.server, self._options.host, port)
             except OSError:
                 continue
-            return int(self._runner.addresses[0][1])
         raise SluiceError(f"port {asked} of {self._options.host} is in use; name another --api-port")
 
     async def close(self) -> None:
         """Stop taking requests, drain, end every process."""
         closing = [service.close() for service in self._services.values()]
         await asyncio.gather(*closing, *self._closing, return_exceptions=True)
+        self._port.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -139,13 +146,17 @@ async def run(options: Options) -> None:
     plane = Plane(options)
     try:
         api = await plane.open()
-        process.announce(options.home, api)
+        process.announce(options.home, api, plane.token)
         log.info("API at %s; kubeconfig %s", api, options.home / process.KUBECONFIG)
         await stop.wait()
         log.info("stopping")
     finally:
         await plane.close()
         lock.close()
+
+
+def _there(upstream: Upstream, _: Upstream | None) -> Upstream:
+    return upstream
 
 
 def _more_files() -> None:

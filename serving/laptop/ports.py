@@ -3,7 +3,7 @@
 import contextlib
 from typing import Any
 
-from serving.laptop.router import Listener
+from serving.laptop.listener import Listener
 from serving.laptop.store import Store
 
 

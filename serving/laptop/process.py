@@ -92,19 +92,20 @@ def hold(home: Path) -> IO[str]:
     raise SluiceError(f"{home} already has a control plane ({who}); use that one, stop it, or name another --home")
 
 
-def announce(home: Path, api: str) -> None:
-    """Write the kubeconfig and who we are, now that the API answers at ``api``."""
+def announce(home: Path, api: str, token: str) -> None:
+    """Write who we are, and the kubeconfig with the API's ``token``, for its owner alone; ``api`` answers by now."""
     cluster = {"name": "laptop", "cluster": {"server": api}}
     context = {"name": "laptop", "context": {"cluster": "laptop", "user": "laptop", "namespace": "default"}}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [cluster],
-        "users": [{"name": "laptop", "user": {}}],
+        "users": [{"name": "laptop", "user": {"token": token}}],
         "contexts": [context],
         "current-context": "laptop",
     }
     with atomic_file(home / KUBECONFIG) as scratch:
+        scratch.chmod(0o600)
         scratch.write_text(json.dumps(config, indent=1))  # JSON is YAML
     with atomic_file(home / _INFO) as scratch:
         scratch.write_text(json.dumps({"pid": os.getpid(), "api": api}))

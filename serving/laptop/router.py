@@ -1,19 +1,32 @@
 """The way in of one InferenceService: a streaming reverse proxy that splits requests over revisions by percent."""
 
 import asyncio
+import contextlib
 import random
-from collections.abc import Mapping
+import re
+import time
+from collections.abc import Callable, Mapping
 
 import aiohttp
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 from yarl import URL
 
+from serving.laptop.listener import Listener
+
 REVISION = "x-sluice-revision"
 _SMALL = 1 << 16  # bodies up to this many bytes are passed on in one piece, larger and chunked ones piece by piece
 # RFC 9110 7.6.1: headers meant for one hop only.
 _HOP = {"connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"}
 _HOP |= {"upgrade", "expect"}
+WAIT_S = 10.0  # a predictor that crashed is back in three to six seconds
+_LOOK_S = 0.1
+_WAITING = 1024  # requests at once, for one revision
+# Questions to a model, in the protocols of `serving`: they change nothing, so they may be asked again.
+_QUESTION = re.compile(
+    r"/v1/models/[^/]+:predict|/v2/models/[^/]+(/versions/[^/]+)?/infer|/peers/[^/]+/(predict|embeddings)"
+    r"|/openai/v1/(embeddings|completions|chat/completions|audio/transcriptions)"
+)
 
 
 class Upstream:
@@ -22,14 +35,35 @@ class Upstream:
     def __init__(self, revision: str, keep_alive: float = 3.0):
         self.revision = revision
         self.address: str | None = None
-        self.ready = False
-        self.in_flight = 0
+        self.in_flight = self._waiting = 0
         self.timeout = 300.0
         # Shorter than uvicorn's 5 s, so that the server never closes a connection that is being taken from the pool.
         self._keep_alive = keep_alive
         self._idle = asyncio.Event()
         self._idle.set()
+        self._came = asyncio.Event()
         self._session: aiohttp.ClientSession | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Does it answer?"""
+        return self._came.is_set()
+
+    @ready.setter
+    def ready(self, ready: bool) -> None:
+        (self._came.set if ready else self._came.clear)()
+
+    async def awaited(self, seconds: float) -> bool:
+        """Wait until it is ready, at most ``seconds``; False at once where too many wait already."""
+        if self._waiting >= _WAITING:
+            return False
+        self._waiting += 1
+        try:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._came.wait(), seconds)
+        finally:
+            self._waiting -= 1
+        return True
 
     def enter(self) -> None:
         """A request was given to this revision."""
@@ -62,6 +96,7 @@ class Upstream:
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=5, sock_read=self.timeout),
                 read_bufsize=1 << 18,
             )
+            self._session._retry_connection = False  # aiohttp sends PUT and DELETE again; `deliver` decides that here
         return self._session
 
     async def close(self) -> None:
@@ -97,34 +132,6 @@ class Splitter:
         return self._hand.pop()
 
 
-class Listener:
-    """A port that answers requests by `handle`."""
-
-    def __init__(self) -> None:
-        self._runner: web.ServerRunner | None = None
-
-    async def listen(self, host: str, port: int) -> None:
-        """Open the port; OSError when it is taken."""
-        server = web.Server(self.handle, access_log=None, keepalive_timeout=75, tcp_keepalive=True)
-        self._runner = web.ServerRunner(server, shutdown_timeout=5)
-        await self._runner.setup()
-        try:
-            await web.TCPSite(self._runner, host, port, backlog=1024).start()
-        except OSError:
-            await self.close()
-            raise
-
-    async def close(self) -> None:
-        """Close the port after the requests under way have ended (5 s at most)."""
-        if self._runner is not None:
-            await self._runner.cleanup()
-            self._runner = None
-
-    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
-        raise NotImplementedError
-
-
 class Router(Listener):
     """Listens on one port and passes every request on to a revision; the table can be changed between two requests."""
 
@@ -147,40 +154,83 @@ class Router(Listener):
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Pass one request on to the revision whose turn it is."""
+        return await deliver(self._choose, self._service, request)
+
+    def _choose(self, before: Upstream | None) -> Upstream | None:
+        """Whose turn it is; a request that waits for a revision stays with it as long as that has a share."""
+        if before is not None and before.revision in self.shares and self._upstreams[before.revision] is before:
+            return before
         name = self._splitter.pick()
-        if name is None:
-            return refusal(
-                503, f"{self._service}: no revision is ready yet; see the conditions of the InferenceService", ""
-            )
-        return await deliver(self._upstreams[name], self._service, request)
+        return None if name is None else self._upstreams[name]
 
 
-async def deliver(upstream: Upstream, service: str, request: web.BaseRequest) -> web.StreamResponse:
-    """Pass one request on to one revision of ``service``; 503 while that is not ready."""
-    upstream.enter()
-    try:
-        if not upstream.ready or upstream.address is None:
-            name = upstream.revision
-            return refusal(503, f"revision {name} of {service} is not ready; it is being restarted", name)
-        return await _forward(upstream, request)
-    finally:
-        upstream.leave()
+async def deliver(
+    choose: Callable[[Upstream | None], Upstream | None], service: str, request: web.BaseRequest
+) -> web.StreamResponse:
+    """Pass one request on to the revision of ``service`` that ``choose`` names; it is given the one chosen before.
+
+    A revision that crashed is back in seconds: a request waits for it, `WAIT_S` at most, and is sent again where that
+    is safe. Nothing was written: always. It was, and no answer came: once (what is asked may be what crashes it), and
+    only what changes nothing, that is GET, HEAD, OPTIONS and a question to a model whose body is at hand; never a vote.
+    """
+    body = await _body(request)
+    until, once_more = time.monotonic() + WAIT_S, repeatable(request) and not isinstance(body, aiohttp.StreamReader)
+    upstream: Upstream | None = None
+    while True:
+        upstream = choose(upstream)
+        if upstream is None:
+            return refusal(503, f"{service}: no revision is ready yet; see the conditions of the InferenceService", "")
+        name = upstream.revision
+        answer = refusal(503, f"revision {name} of {service} is not ready; it is being restarted", name)
+        if upstream.ready and upstream.address is not None:
+            upstream.enter()
+            try:
+                return await _forward(upstream, request, body)
+            except aiohttp.ClientConnectorError:
+                pass  # nothing was written
+            except (aiohttp.ClientError, ConnectionError):
+                answer = refusal(503, f"revision {name} broke the connection: it crashed or is restarting", name)
+                if not once_more:
+                    return answer
+                once_more = False
+            finally:
+                upstream.leave()
+            await asyncio.sleep(_LOOK_S)  # that it is gone is not known yet
+        gone = request.transport is None or request.transport.is_closing()
+        if gone or time.monotonic() > until or not await upstream.awaited(_LOOK_S):
+            return answer
 
 
-async def _forward(upstream: Upstream, request: web.BaseRequest) -> web.StreamResponse:
-    """Pass one request on and its answer back; failures of the revision become 502 to 504 that name it."""
-    headers = passed_on(request.headers)
+class _CutOff(Exception):
+    """An answer that its revision never ended."""
+
+
+def repeatable(request: web.BaseRequest) -> bool:
+    """Does asking twice change no more than asking once?"""
+    return request.method in ("GET", "HEAD", "OPTIONS") or bool(
+        request.method == "POST" and _QUESTION.fullmatch(request.path)
+    )
+
+
+async def _body(request: web.BaseRequest) -> bytes | aiohttp.StreamReader | None:
+    """A small body, a large one's stream, None without one."""
     if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    body: bytes | aiohttp.StreamReader | None = None
-    if request.body_exists:
-        length = request.content_length
-        body = await request.content.read() if length is not None and length <= _SMALL else request.content
+    if not request.body_exists:
+        return None
+    length = request.content_length
+    return await request.content.read() if length is not None and length <= _SMALL else request.content
+
+
+async def _forward(
+    upstream: Upstream, request: web.BaseRequest, body: bytes | aiohttp.StreamReader | None
+) -> web.StreamResponse:
+    """Pass one request on and its answer back; what the revision's failure raises, before anything was passed back."""
     response: web.StreamResponse | None = None
     try:
         url = URL(f"{upstream.address}{request.raw_path}", encoded=True)
         async with upstream.session.request(
-            request.method, url, headers=headers, data=body, allow_redirects=False
+            request.method, url, headers=passed_on(request.headers), data=body, allow_redirects=False
         ) as answer:
             back = passed_on(answer.headers)
             back.setdefault(REVISION, upstream.revision)
@@ -194,14 +244,14 @@ async def _forward(upstream: Upstream, request: web.BaseRequest) -> web.StreamRe
             return response
     except (aiohttp.ClientError, TimeoutError, ConnectionError) as error:
         if response is not None:
-            raise  # the head is out: breaking the connection is the only honest sign left
+            # The head is out: breaking the connection is the only honest sign left.
+            raise _CutOff(f"revision {upstream.revision} broke off in the middle of an answer") from error
+        if (client := request.content.exception()) is not None:
+            raise client from None  # it was not the revision
         if isinstance(error, TimeoutError):
-            return refusal(
-                504, f"revision {upstream.revision} did not answer in {upstream.timeout:.0f} s", upstream.revision
-            )
-        return refusal(
-            503, f"revision {upstream.revision} broke the connection: it crashed or is restarting", upstream.revision
-        )
+            sentence = f"revision {upstream.revision} did not answer in {upstream.timeout:.0f} s"
+            return refusal(504, sentence, upstream.revision)
+        raise
 
 
 def _whole(request: web.BaseRequest, answer: aiohttp.ClientResponse) -> bool:

@@ -11,11 +11,13 @@ from yarl import URL
 
 from serving.laptop.graph.body import Body
 from serving.laptop.graph.steps import Answer, Step, Unroutable, Walk
-from serving.laptop.router import Listener, passed_on
+from serving.laptop.listener import Listener, TooSlow
+from serving.laptop.router import passed_on
 
 # Of a step's answer, what its user needs: which revision answered, under which id, when to come back.
 _BACK = {"content-type", "retry-after", "x-request-id", "x-sluice-revision"}
-_OWN = {"host", "content-length"}
+# A page of the graph's address is foreign to its steps.
+_OWN = {"host", "content-length", "origin"}
 
 
 class Front(Listener):
@@ -46,6 +48,8 @@ class Front(Listener):
             return web.Response(status=answer.status, body=answer.body, headers=headers)
         except Unroutable as error:
             return _failed(error.status, error.cause)
+        except TooSlow:
+            raise
         except OSError as error:
             return _failed(507, f"the request cannot be kept: {error}")
         finally:
