@@ -1,13 +1,16 @@
 """Python source to records, by ``ast`` alone: nothing is imported, no code runs."""
 
 import ast
+import contextlib
 import gc
 import inspect
 import io
 import os
+import re
+import sys
 import tokenize
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from components.ingest.prose import clean, squeeze
 from components.ingest.records import Record, Skipped
@@ -15,7 +18,15 @@ from components.ingest.records import Record, Skipped
 _BODY_CHARS = 1400
 _SIGNATURE_CHARS = 400
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
-_BLOCKS = (ast.If, ast.Try, ast.With)
+_BLOCKS = (
+    ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match,
+    ast.ExceptHandler, ast.match_case,
+)  # fmt: skip
+_FROM_3_12 = re.compile(r"\s*(?:(?:async\s+)?def\s+\w+\s*\[|class\s+\w+\s*\[|type\s+\w+\s*(?:\[.*\])?\s*=[^=])")
+_FROM_3_14 = re.compile(
+    r"\s*except\s*\*?\s*[\w.]*[A-Z]\w*(?:\s*,\s*[\w.]*[A-Z]\w*)+\s*:|[^#'\"]*\b(?:t|tr|rt)(?=['\"])"
+)
+_FORMATTED = re.compile(r"(?i)(?<![\w'\"])(?:f|fr|rf)(\"\"\"|'''|\"|')")
 
 
 def read_python(root: str, paths: list[str], undocumented_min_lines: int) -> tuple[list[Record], list[Skipped], int]:
@@ -33,7 +44,7 @@ def read_python(root: str, paths: list[str], undocumented_min_lines: int) -> tup
                 total += len(raw)
                 records.extend(parse(decode(raw), path, undocumented_min_lines))
             except (SyntaxError, ValueError, LookupError) as error:
-                skipped.append(Skipped(path, f"not valid Python: {error}"))
+                skipped.append(Skipped(path, why_not(error)))
             except (RecursionError, MemoryError):
                 skipped.append(Skipped(path, "nested too deeply to parse"))
             except OSError as error:
@@ -70,7 +81,7 @@ class _Reader:
     def __init__(self, lines: list[str], path: str, min_lines: int) -> None:
         self.lines, self.path, self.min_lines = lines, path, min_lines
 
-    def read(self, body: list[ast.stmt], prefix: str) -> Iterator[Record]:
+    def read(self, body: Sequence[ast.AST], prefix: str) -> Iterator[Record]:
         for node in body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 if record := self.function(node, prefix):
@@ -78,10 +89,8 @@ class _Reader:
             elif isinstance(node, ast.ClassDef):
                 yield from self.klass(node, prefix)
             elif isinstance(node, _BLOCKS):
-                yield from self.read(node.body, prefix)
-                yield from self.read(getattr(node, "orelse", []), prefix)
-                for handler in getattr(node, "handlers", []):
-                    yield from self.read(handler.body, prefix)
+                for part in ("body", "handlers", "cases", "orelse", "finalbody"):
+                    yield from self.read(getattr(node, part, ()), prefix)
 
     def function(self, node: _Function, prefix: str) -> Record | None:
         doc = documentation(node)
@@ -106,14 +115,15 @@ class _Reader:
 
     def signature(self, node: _Function | ast.ClassDef) -> str:
         """The ``def`` or ``class`` header as written, on one line, without its colon."""
-        first = node.body[0]
-        if first.lineno == node.lineno:
-            line = self.lines[node.lineno - 1].encode()[node.col_offset : first.col_offset].decode(errors="ignore")
-            return squeeze(line).rstrip(": ")
-        header = self.lines[node.lineno - 1 : _first_line(first) - 1]
-        while len(header) > 1 and (not header[-1].strip() or header[-1].lstrip().startswith("#")):
-            header.pop()
-        return squeeze(" ".join(header))[:_SIGNATURE_CHARS].rstrip(": ")
+        first, last = node.body[0], _first_line(node.body[0])
+        header = self.lines[node.lineno - 1 : last]
+        if last == first.lineno:
+            header[-1] = header[-1].encode()[: first.col_offset].decode(errors="ignore")
+        else:
+            header.pop()  # the line of a decorator
+        header[0] = header[0].encode()[node.col_offset :].decode(errors="ignore")
+        text = "\n".join(header)
+        return squeeze(_without_comments(text) if "#" in text else text).rstrip(": ")[:_SIGNATURE_CHARS]
 
     def _record(
         self, node: _Function | ast.ClassDef, prefix: str, kind: str, signature: str, doc: str, body: str
@@ -158,6 +168,60 @@ class _Reader:
             if size > _BODY_CHARS:
                 break
         return "\n".join(out)[:_BODY_CHARS]
+
+
+def why_not(error: Exception) -> str:
+    """Why a file was not read: broken, or written for a newer Python than the one that runs here."""
+    if isinstance(error, SyntaxError) and (needed := first_python(error.text or "", error.msg)):
+        here = ".".join(map(str, sys.version_info[:2]))
+        return f"newer than this Python {here}: run under {needed} or later ({error})"
+    return f"not valid Python: {error}"
+
+
+def first_python(line: str, message: str) -> str:
+    """The Python that first took ``line``, which ours refused with ``message``, where that is a later one; else "".
+
+    3.12: type parameters (PEP 695), f-strings that hold their own quotes, backslashes or comments (PEP 701). 3.14:
+    t-strings (PEP 750), several exceptions without parentheses (PEP 758; ``except Error, e`` is Python 2).
+    """
+    if _FROM_3_12.match(line) or "f-string expression part cannot include" in message:
+        return "3.12"
+    if any(_closes(line, match.end(), match[1]) for match in _FORMATTED.finditer(line)):
+        return "3.12"
+    return "3.14" if _FROM_3_14.match(line) else ""
+
+
+def _closes(line: str, at: int, quote: str) -> bool:
+    """Does an f-string that goes on at ``at`` end by the rules of PEP 701, and hold its own quote in a field?"""
+    depth, reused = 0, False
+    while at < len(line):
+        if line.startswith(quote, at):
+            if depth == 0:
+                return reused
+            end = line.find(quote, at + len(quote))
+            if end < 0:
+                return False
+            reused, at = True, end + len(quote) - 1
+        elif line[at] == "\\" and depth == 0:
+            at += 1
+        elif line[at] == "{":
+            doubled = depth == 0 and line.startswith("{{", at)
+            at, depth = at + doubled, depth + (not doubled)
+        elif line[at] == "}" and depth:
+            depth -= 1
+        at += 1
+    return False
+
+
+def _without_comments(header: str) -> str:
+    """A header without its comments; as it is where it cannot be told apart."""
+    lines = header.split("\n")
+    with contextlib.suppress(tokenize.TokenError, SyntaxError):
+        for token in reversed(list(tokenize.generate_tokens(io.StringIO(header + "\n").readline))):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1][:column]
+    return "\n".join(lines)
 
 
 def documentation(node: _Function | ast.ClassDef) -> str:
