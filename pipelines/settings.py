@@ -28,16 +28,18 @@ STEPS = (
     "register",
     "rollout",
 )
+SERVING = "serving"
 
 
 def load_settings(system: str, releases: Collection[str] = ()) -> dict[str, dict[str, Any]]:
     """Read ``pipelines/<system>.yaml``, or the file that ``SLUICE_SETTINGS`` names.
 
     Returns a dict from step to section; a step without a section runs on its defaults. The step's own settings class
-    checks names and types. A system of several ``releases`` has a section for each, with the steps' sections inside.
+    checks names and types. The section ``serving`` is no step's: the rollout's has it under that name, since it starts
+    what serves. A system of several ``releases`` has a section for each, with the steps' sections inside.
 
     Raises:
-        SluiceError: the file is missing, is not YAML, or names a step that does not exist.
+        SluiceError: the file is missing, is not YAML, names a step that does not exist, or is wrong about ``serving``.
     """
     path = Path(os.environ.get("SLUICE_SETTINGS") or Path(__file__).with_name(f"{system}.yaml"))
     try:
@@ -46,8 +48,8 @@ def load_settings(system: str, releases: Collection[str] = ()) -> dict[str, dict
         raise SluiceError(f"settings {path}: {error.strerror}; name a readable YAML file with --settings") from error
     except yaml.YAMLError as error:
         raise SluiceError(f"settings {path}: not YAML: {error}") from error
-    whole = _checked(path, "", sections, {*STEPS, *releases})
-    return whole | {name: _checked(path, f"{name}: ", whole[name], set(STEPS)) for name in releases}
+    whole = _checked(path, "", sections, {*STEPS, SERVING, *releases})
+    return whole | {name: _checked(path, f"{name}: ", whole[name], {*STEPS, SERVING}) for name in releases}
 
 
 def _checked(path: Path, place: str, sections: Any, known: Collection[str]) -> dict[str, dict[str, Any]]:
@@ -56,4 +58,22 @@ def _checked(path: Path, place: str, sections: Any, known: Collection[str]) -> d
             f"settings {path}: {place}expected sections among {', '.join(sorted(known))}"
             + (f"; unknown: {', '.join(sorted(unknown))}" if isinstance(sections, dict) else "")
         )
-    return {name: sections.get(name) or {} for name in known}
+    found = {name: sections.get(name) or {} for name in known}
+    if serving := found.pop(SERVING):
+        found["rollout"] = {**found["rollout"], SERVING: _serving(path, place, serving)}
+    return found
+
+
+def _serving(path: Path, place: str, section: Any) -> Any:
+    """The section as it is; a mistake in it would show only when everything else is done."""
+    from pydantic import ValidationError
+
+    from components.rollout.settings import ServingSettings
+
+    try:
+        ServingSettings.model_validate(section)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, (SERVING, *first["loc"])))
+        raise SluiceError(f"settings {path}: {place}{where}: {first['msg']}") from error
+    return section

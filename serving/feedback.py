@@ -41,7 +41,8 @@ class FeedbackStore:
     """Writes answered requests and votes to the database at ``url``, running totals to Feast's push source.
 
     ``feature_server``: base URL of Feast's HTTP server (default ``SLUICE_FEATURE_SERVER``; empty: no pushes). A vote's
-    totals are pushed at once, "shown" totals every ``push_every_s``. ``queue_size`` bounds what waits to be written.
+    totals are pushed at once, "shown" totals every ``push_every_s``. ``queue_size`` bounds what waits to be written;
+    answers without a vote are dropped after ``keep_days``.
     Figures for metrics: ``dropped`` (rows the full queue refused), ``write_failures``, ``push_failures``, ``pushed``.
     """
 
@@ -51,11 +52,12 @@ class FeedbackStore:
         feature_server: str | None = None,
         push_every_s: float = 30,
         queue_size: int = 10_000,
+        keep_days: int = 30,
     ) -> None:
         """Start the threads; the database need not answer yet. `SluiceError` for a URL that cannot be meant."""
         server = os.environ.get("SLUICE_FEATURE_SERVER", "") if feature_server is None else feature_server
         self._engine = tables.connect(url or feedback_url())
-        self._server, self._push_every_s = server.rstrip("/"), push_every_s
+        self._server, self._push_every_s, self._keep_days = server.rstrip("/"), push_every_s, keep_days
         self._queue: queue.Queue[dict[str, Any]] = queue.Queue(maxsize=queue_size)
         self._pending_lock, self._push_lock = threading.Lock(), threading.Lock()
         self._voted: set[str] = set()
@@ -160,8 +162,8 @@ class FeedbackStore:
             if time.monotonic() >= clean_at and self._ready:
                 clean_at = time.monotonic() + 3600
                 try:
-                    tables.forget_old(self._engine)
-                    feedback_answers.forget_old_answers(self._engine)
+                    tables.forget_old(self._engine, self._keep_days)
+                    feedback_answers.forget_old_answers(self._engine, self._keep_days)
                 except SQLAlchemyError as error:
                     log.warning("feedback: old rows stay for now: %s", error)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Column, DateTime, Engine, Float, String, Table, Text, delete, select
 
-from serving.feedback_tables import KEEP_DAYS, insert, metadata, utc_now
+from serving.feedback_tables import insert, metadata, utc_now
 
 WHOLE = -1.0
 """The start that stands for an answer as a whole: a key cannot be empty."""
@@ -90,8 +90,8 @@ def answer_at(parts: str, start: float) -> str:
     return str(near[0][2]) if near else ""
 
 
-def forget_old_answers(engine: Engine) -> None:
-    """Drop answers older than ``KEEP_DAYS`` that nobody voted on."""
-    old = answers.c.at < utc_now() - timedelta(days=KEEP_DAYS)
+def forget_old_answers(engine: Engine, days: int) -> None:
+    """Drop answers older than ``days`` that nobody voted on."""
+    old = answers.c.at < utc_now() - timedelta(days=days)
     with engine.begin() as connection:
         connection.execute(delete(answers).where(old, answers.c.request_id.not_in(select(answer_votes.c.request_id))))

@@ -35,7 +35,6 @@ from sqlalchemy.exc import ArgumentError
 from serving.errors import SluiceError
 
 COUNTS = ("shown", "up", "down")
-KEEP_DAYS = 30
 _CHUNK = 500
 
 metadata = MetaData()
@@ -172,8 +171,8 @@ def totals(engine: Engine, passage_ids: Iterable[str]) -> list[tuple[str, int, i
     return out
 
 
-def forget_old(engine: Engine) -> None:
-    """Drop answered requests older than ``KEEP_DAYS`` that nobody voted on; the counts stay."""
-    old = served.c.at < utc_now() - timedelta(days=KEEP_DAYS)
+def forget_old(engine: Engine, days: int) -> None:
+    """Drop answered requests older than ``days`` that nobody voted on; the counts stay."""
+    old = served.c.at < utc_now() - timedelta(days=days)
     with engine.begin() as connection:
         connection.execute(delete(served).where(old, served.c.request_id.not_in(select(feedback.c.request_id))))

@@ -17,7 +17,8 @@ class Options:
     """One revision: the bundle, its name and addresses, and what it takes on.
 
     ``grpc_port`` 0 turns gRPC off. ``drain`` seconds pass between "not ready" and the end of listening, for routers to
-    notice; ``grace`` is the longest that requests in flight may then take.
+    notice; ``grace`` is the longest that requests in flight may then take. ``keep_days``: how long answers that nobody
+    voted on stay in the feedback database.
     """
 
     model_name: str
@@ -32,6 +33,7 @@ class Options:
     drain: float = 0.5
     grace: int = 30
     revision: str = "local"
+    keep_days: int = 30
     peers: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
@@ -48,7 +50,7 @@ class Options:
             limits=Limits(**{name: getattr(flags, flag) for name, flag in _LIMITS.items()}),
             access=read_access(),
         )
-        for name in ("threads", "max_batch", "max_queue", "grace"):
+        for name in ("threads", "max_batch", "max_queue", "grace", "keep_days"):
             _positive(name, getattr(chosen, name))
         for name, value in vars(chosen.limits).items():
             _positive(_LIMITS[name], value)
@@ -60,6 +62,7 @@ class Options:
 
 _OWN = (
     "model_name", "model_dir", "host", "http_port", "grpc_port", "threads", "max_batch", "max_queue", "drain", "grace",
+    "keep_days",
 )  # fmt: skip
 _LIMITS = {
     "in_flight": "max_in_flight", "deadline": "deadline", "body": "max_body", "items": "max_items",
@@ -74,7 +77,7 @@ def _flag(name: str) -> str:
 
 
 def _positive(name: str, value: float) -> None:
-    if value <= 0:
+    if not value > 0:  # nor is it a number, where it is NaN
         raise SluiceError(f"{_flag(name)} {value:g}: must be above 0")
 
 
@@ -109,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", default=os.environ.get("SLUICE_PEER_NAMES", ""), help=f"{peers} (default: none)")
     add("--drain", type=float, default=0.5, help="seconds between not ready and not listening (default %(default)s)")
     add("--grace", type=int, default=30, help="seconds for requests in flight at the end (default %(default)s)")
+    add("--keep-days", type=int, default=30, help="days that answers without a vote are kept (default %(default)s)")
     return parser
 
 

@@ -1,5 +1,6 @@
 """The very files that a cluster gets: manifests/base/<system>, and the ServingRuntime that all systems share."""
 
+import copy
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,16 @@ class Manifests:
     def predictor(self, uri: str, runtime: str) -> Object:
         """The predictor that serves the bundle at ``uri`` with the named runtime."""
         return predictor_of(self.service, uri, runtime)
+
+    def with_flags(self, flags: list[str]) -> "Manifests":
+        """The same with ``flags`` (each ``--name=value``) among the predictor's arguments, in place of its own."""
+        service = copy.deepcopy(self.service)
+        model = service["spec"]["predictor"]["model"]
+        names = {flag.partition("=")[0] for flag in flags}
+        kept = [word for word in model.get("args") or [] if word.partition("=")[0] not in names]
+        if kept or flags:
+            model["args"] = [*kept, *flags]
+        return Manifests(service, self.runtime)
 
     def fitting(self, live: Object | None) -> "Manifests":
         """The same in the mode to roll out in, see `components.rollout.modes.fitting`."""

@@ -184,7 +184,8 @@ def carry_out(
     settings = settings.model_copy(update={"min_questions": min(settings.min_questions, labels)})
     test, place = read_slo(settings.slo or candidate.system), home() / "rollout" / candidate.system
     load = Load(candidate.system, asked, test, settings, place)
-    manifests = read_manifests(candidate.system, settings.manifests).fitting(cluster.find(candidate.system))
+    manifests = read_manifests(candidate.system, settings.manifests).with_flags(settings.serving.flags())
+    manifests = manifests.fitting(cluster.find(candidate.system))
     rollout = Rollout(candidate.system, manifests, cluster, load, watch, champion)
     return rollout.run(candidate.content, candidate.version, candidate.uri)
 

@@ -1,8 +1,44 @@
 """What a rollout may be told, by the section ``rollout`` of a system's YAML."""
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from components.step import Settings
+
+Count = Annotated[int | None, Field(gt=0)]
+Amount = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]
+
+
+class ServingSettings(Settings):
+    """How a replica serves, by the section ``serving`` beside the steps' in a system's YAML.
+
+    Each is the flag of that name of `python -m serving`, whose help says what it means: threads and inputs of a model
+    call, what may wait and be in flight (beyond, 429), sizes in bytes (beyond, 413), seconds of sound, to arrive, to
+    answer and to end, the days that answers without a vote are kept. What is not said is as the manifest has it, else
+    the server's default. A change takes effect with the next bundle that is rolled out.
+    """
+
+    threads: Count = None
+    max_batch: Count = None
+    max_queue: Count = None
+    max_in_flight: Count = None
+    max_items: Count = None
+    max_body: Count = None
+    max_arrival: Amount = None
+    deadline: Amount = None
+    max_upload: Count = None
+    max_inline: Count = None
+    max_duration: Amount = None
+    max_uploads: Count = None
+    pace: Amount = None
+    drain: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
+    grace: Count = None
+    keep_days: Count = None
+
+    def flags(self) -> list[str]:
+        """What is said, as arguments of the server."""
+        return [f"--{name.replace('_', '-')}={value}" for name, value in self.model_dump(exclude_none=True).items()]
 
 
 class RolloutSettings(Settings):
@@ -22,7 +58,7 @@ class RolloutSettings(Settings):
     lies between alpha and this is inconclusive. detectable_error_rate: a window that could not have shown errors of
     this share more than stable's is inconclusive. longer: how many more windows, each twice as long as the one before,
     are tried before an inconclusive canary is rolled back; each is judged for itself, so that a sound canary is called
-    worse by chance with a probability of at most (1 + longer) alpha a check.
+    worse by chance with a probability of at most (1 + longer) alpha a check. serving: see `ServingSettings`.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)
@@ -47,6 +83,7 @@ class RolloutSettings(Settings):
     vote_tolerance: float = Field(default=0.1, ge=0, le=1)
     manifests: str = ""
     model_uri: str = ""
+    serving: ServingSettings = ServingSettings()
 
     @field_validator("steps")
     @classmethod

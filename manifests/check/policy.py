@@ -1,14 +1,18 @@
 """What the project asks of every object beyond its schema: pinned, probed, bounded, unprivileged."""
 
+import io
 import json
 import re
 from collections.abc import Iterator
+from contextlib import redirect_stderr
 from typing import Any
 
 from kubernetes.utils import parse_quantity
 
 from manifests.check.build import Object, label
+from serving.errors import SluiceError
 from serving.laptop.modes import ANNOTATION
+from serving.options import Options
 
 PART_OF = "app.kubernetes.io/part-of"
 LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet", "ServingRuntime")
@@ -154,8 +158,17 @@ def _rules(found: Object) -> Iterator[str]:
 
 
 def _model(found: Object) -> Iterator[str]:
-    if resources := (found["spec"]["predictor"].get("model") or {}).get("resources"):
-        yield from _bounds(resources)
+    model = found["spec"]["predictor"].get("model") or {}
+    if model.get("resources"):
+        yield from _bounds(model["resources"])
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            Options.parse(["--model-name=m", "--model-dir=/mnt/models", *(model.get("args") or [])])
+    except SystemExit:
+        yield f"spec.predictor.model.args: {told.getvalue().strip().rpartition('error: ')[2]}"
+    except SluiceError as error:
+        yield f"spec.predictor.model.args: {error}"
 
 
 def _graph(found: Object) -> Iterator[str]:

@@ -13,7 +13,7 @@ from components.rollout.decide import Move, decide
 from components.rollout.manifests import BASE, read_manifests
 from components.rollout.modes import first, fitting, observe, promoted, with_canary, with_percent, with_previous
 from components.rollout.objects import HISTORY, Release
-from components.rollout.settings import RolloutSettings
+from components.rollout.settings import RolloutSettings, ServingSettings
 from manifests.check.schema import close
 from serving.errors import SluiceError
 from serving.laptop.modes import deployment_mode
@@ -21,6 +21,7 @@ from serving.laptop.patch import json_patch
 from serving.laptop.standard.rules import workloads
 from serving.laptop.template import digest, pod_template
 from serving.laptop.validate import validate_inference_service
+from serving.options import _LIMITS, _OWN, Options
 
 STEPS = (10, 50, 100)
 MANIFESTS = read_manifests("codebase")
@@ -293,3 +294,23 @@ def test_an_impossible_percentage_in_a_manifest_is_an_error_that_names_the_file(
         read_manifests("codebase", tmp_path)
     with pytest.raises(SluiceError, match="percent: 101 is no percentage"):
         with_percent(Desk("Standard").canary(10), 101)
+
+
+def test_every_limit_of_the_server_can_be_said_and_the_server_takes_it():
+    names = set(ServingSettings.model_fields)
+    assert names == {*_LIMITS.values(), *_OWN} - {"model_name", "model_dir", "host", "http_port", "grpc_port"}
+    told = ServingSettings(**{name: 3 for name in names}).flags()
+    options = Options.parse(["--model-name=m", "--model-dir=/m", *told])
+    assert {getattr(options, name) for name in names & set(_OWN)} == {3}
+    assert {*vars(options.limits).values()} == {3}
+
+
+@pytest.mark.parametrize("mode", ["Knative", "Standard"])
+def test_what_is_said_of_serving_takes_the_place_of_the_manifests_own(mode, monkeypatch):
+    monkeypatch.setenv("SLUICE_DEPLOYMENT_MODE", mode)
+    plain = read_manifests("lectures-highlights")
+    told = plain.with_flags(ServingSettings(deadline=20, max_batch=4).flags()).fitting(None)
+    args = told.predictor("file:///bundle", "sluice")["model"]["args"]
+    assert args == ["--max-body=16000000", "--max-batch=4", "--deadline=20.0"]
+    assert plain.service["spec"]["predictor"]["model"]["args"] == ["--max-body=16000000", "--deadline=50"]
+    assert plain.with_flags([]).service == plain.service

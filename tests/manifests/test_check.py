@@ -123,6 +123,12 @@ MISTAKES = {
     ),
     "has no version": edit("Deployment", "mlflow", "spec.template.spec.containers.0.image", "registry/mlflow:latest"),
     "no livenessProbe": edit("ServingRuntime", "sluice", "spec.containers.0.livenessProbe", None),
+    "unrecognized arguments: --max-bodies=5": edit(
+        "InferenceService", "lectures-highlights", "spec.predictor.model.args", ["--max-bodies=5"]
+    ),
+    "--deadline 0: must be above 0": edit(
+        "InferenceService", "lectures-highlights", "spec.predictor.model.args", ["--deadline=0"]
+    ),
     "is a privilege": edit("Deployment", "feast", "spec.template.spec.hostNetwork", True),
     "allowPrivilegeEscalation is not false": edit(
         "StatefulSet", "redis", "spec.template.spec.containers.0.securityContext.allowPrivilegeEscalation", True

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from serving.errors import SluiceError
+
 
 def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "SLUICE_HOME": str(home), "KUBECONFIG": str(home / "serving" / "kubeconfig")}
@@ -62,6 +64,25 @@ def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
         env={**os.environ, "SLUICE_SETTINGS": str(settings)},
     )
     assert "unknown: trane" in done.stderr
+
+
+def test_how_a_model_is_served_stands_in_the_systems_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from components.rollout.settings import RolloutSettings
+    from pipelines.settings import load_settings
+
+    settings = tmp_path / "mine.yaml"
+    monkeypatch.setenv("SLUICE_SETTINGS", str(settings))
+    settings.write_text(
+        "serving: {max_batch: 4, deadline: 2.5}\nrollout: {window_s: 9}\ntranscriber: {serving: {pace: 2}}"
+    )
+    told = load_settings("mine", ["transcriber"])
+    chosen = RolloutSettings(**told["rollout"])
+    assert (chosen.window_s, chosen.serving.flags()) == (9, ["--max-batch=4", "--deadline=2.5"])
+    assert RolloutSettings(**told["transcriber"]["rollout"]).serving.flags() == ["--pace=2.0"]
+    for wrong, place in (("{max_batches: 4}", "serving.max_batches"), ("{deadline: 0}", "serving.deadline")):
+        settings.write_text(f"transcriber: {{serving: {wrong}}}")
+        with pytest.raises(SluiceError, match=rf"mine.yaml: transcriber: {place}: "):
+            load_settings("mine", ["transcriber"])
 
 
 @pytest.mark.parametrize("system", ["codebase", pytest.param("lectures", marks=pytest.mark.e2e)])

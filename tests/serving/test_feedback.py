@@ -2,12 +2,15 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from sqlalchemy import select
 
 from serving.errors import SluiceError
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled, votes_by_revision
+from serving.feedback_tables import connect, served, utc_now
 
 
 @pytest.fixture
@@ -141,6 +144,30 @@ class PushServer(BaseHTTPRequestHandler):
 
     def log_message(self, *args):
         pass
+
+
+def test_answers_without_a_vote_are_forgotten_after_the_days_that_were_said(url):
+    first = FeedbackStore(url, feature_server="")
+    for request in ("new", "old", "voted"):
+        first.served(request, "r1", "why?", ["p1"])
+    first.flush()
+    first.feedback("voted", "up")
+    first.close()
+    engine = connect(url)
+    with engine.begin() as connection:
+        aged = served.update().where(served.c.request_id != "new").values(at=utc_now() - timedelta(days=8))
+        connection.execute(aged)
+    later = FeedbackStore(url, feature_server="", keep_days=7)
+    later.served("newest", "r1", "why?", ["p1"])
+    for _ in range(100):  # it looks once an hour, and at its start
+        with engine.begin() as connection:
+            left = set(connection.execute(select(served.c.request_id)).scalars())
+        if "old" not in left and "newest" in left:
+            break
+        time.sleep(0.1)
+    later.close()
+    engine.dispose()
+    assert left == {"new", "voted", "newest"}
 
 
 def test_totals_that_could_not_be_pushed_are_pushed_later(url):
