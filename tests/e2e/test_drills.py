@@ -107,6 +107,16 @@ def test_the_drill_is_a_command_with_an_exit_code(tiny_bundle, capfd):
     assert "rolled back" in capfd.readouterr().out
 
 
+def test_an_endpoint_that_wants_a_key_is_rolled_out_by_who_has_one(tiny_bundle, capfd, monkeypatch):
+    monkeypatch.setenv("SLUICE_ACCESS", "required")
+    monkeypatch.setenv("SLUICE_API_KEYS", "drill:drill-0123456789abcdef")
+    assert run(tiny_bundle, "codebase", ["never ready"], port()) != 0
+    assert "mostly status 401" in capfd.readouterr().out
+    monkeypatch.setenv("SLUICE_API_KEY", "drill-0123456789abcdef")
+    assert run(tiny_bundle, "codebase", ["never ready"], port()) == 0
+    assert "rolled back" in capfd.readouterr().out
+
+
 def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(tiny_bundle, tmp_path, mode):
     asked = tmp_path / "asked"
     rows = faults.asked_of(tiny_bundle)
