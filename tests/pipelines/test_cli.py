@@ -5,6 +5,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from threaded import serving
+from toy_listener import ToyListener, wav
+
+from pipelines.client import post
+from pipelines.speech import _upload
+from serving.access import read_access
+from serving.errors import SluiceError
+from serving.limits import Limits
 
 from serving.errors import SluiceError
 
@@ -106,3 +114,18 @@ def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(system: str,
     command = [sys.executable, "-c", script, str(tmp_path / f"{system}.yaml")]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True)
     assert loaded.stdout.strip() == system
+
+
+def test_questions_and_recordings_are_sent_with_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hum.wav").write_bytes(wav(1))
+    keys = read_access({"SLUICE_API_KEYS": "anna:anna-0123456789abcdef"})
+    with serving(ToyListener(), "ears", Limits(), access=keys) as ears:
+        predict = f"{ears.url}/v1/models/ears:predict"
+        with pytest.raises(SluiceError, match="answered 401: this service wants an API key"):
+            post(predict, {"instances": []})
+        with pytest.raises(SluiceError, match="answered 401"):
+            _upload(predict, tmp_path / "hum.wav", {})
+        monkeypatch.setenv("SLUICE_API_KEY", "anna-0123456789abcdef")
+        with pytest.raises(SluiceError, match="answered 400"):
+            post(predict, {"instances": []})
+        assert _upload(predict, tmp_path / "hum.wav", {}).json()["predictions"][0]["text"] == "level 5"
