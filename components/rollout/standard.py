@@ -163,7 +163,7 @@ def with_canary(live: Object, manifest: Object, release: Release, percent: int) 
     The manifest's annotations and labels are therefore those of the first deployment; a predictor's own come with it.
     """
     stable = live["spec"]["predictor"]
-    history = (_release(stable), *history_of(stable.get("annotations") or {}))[:KEPT]
+    history = (_release(_rested(stable)), *history_of(stable.get("annotations") or {}))[:KEPT]
     return _with(live, _dressed(live["metadata"]["name"], release, history, restored=False), percent)
 
 
@@ -188,14 +188,18 @@ def with_previous(live: Object) -> Object:
     """The live object on its way back: without its canary, or else with the release before as canary at 0 %."""
     made = copy.deepcopy(live)
     if made["spec"].pop("canary", None):
+        made["spec"]["predictor"] = _rested(made["spec"]["predictor"])
         return made
     back, *older = history_of(live["spec"]["predictor"].get("annotations") or {})
     return _with(live, _dressed(live["metadata"]["name"], back, tuple(older), restored=True), 0)
 
 
 def _with(live: Object, predictor: Mapping[str, Any], percent: int) -> Object:
-    # KServe gives a canary its share of stable's replicas, none at 0 %: there it needs one to get ready with.
+    # KServe gives a canary its share of stable's replicas, none at 0 %: there it needs one to get ready with. More than
+    # stable's are refused, and a share of none is none: beside a canary stable keeps a replica as well.
     made = copy.deepcopy(live)
+    if made["spec"]["predictor"].get("minReplicas") == 0:
+        made["spec"]["predictor"]["minReplicas"] = 1
     own = {k: copy.deepcopy(v) for k, v in predictor.items() if k not in _COUNTED}
     made["spec"]["canary"] = [
         {"predictor": own | ({} if percent else {"minReplicas": 1}), "trafficPercent": percent},
@@ -214,7 +218,7 @@ def _dressed(service: str, release: Release, history: tuple[Release, ...], resto
         SCALED: counted,
     }
     revision = {"name": REVISION, "value": workload_name(service, made["name"])}
-    # The CRD requires a name on a canary's model (not on stable's), and the webhook refuses one: it must be empty.
+    # The CRD requires a name on a canary's model, and the webhook refuses one on stable's, which it becomes: so, empty.
     made["model"] = {**made["model"], "name": "", "env": [*(made["model"].get("env") or []), revision]}
     return made
 
@@ -223,6 +227,12 @@ def _as_stable(canary: Mapping[str, Any]) -> Object:
     """A canary's predictor with the replicas and the scaling that its manifest asked for."""
     own = {k: copy.deepcopy(v) for k, v in canary.items() if k not in _COUNTED}
     return own | json.loads((canary.get("annotations") or {}).get(SCALED, "{}"))
+
+
+def _rested(stable: Mapping[str, Any]) -> Object:
+    """Stable's predictor as it is without a canary beside it: down to no replica again, where its manifest says so."""
+    asked = json.loads((stable.get("annotations") or {}).get(SCALED, "{}")).get("minReplicas")
+    return {**stable, "minReplicas": 0} if asked == 0 and stable.get("minReplicas") == 1 else dict(stable)
 
 
 def _release(predictor: Mapping[str, Any]) -> Release:

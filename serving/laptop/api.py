@@ -13,10 +13,9 @@ from serving.laptop import discovery
 from serving.laptop.admission import Stranger, admission
 from serving.laptop.graph.validate import validate_inference_graph
 from serving.laptop.listener import TooSlow, counted
-from serving.laptop.modes import unchanged_mode
 from serving.laptop.patch import json_patch, merge_patch
 from serving.laptop.store import Key, Object, Refused, Store
-from serving.laptop.validate import validate_inference_service, validate_serving_runtime
+from serving.laptop.validate import validate_change, validate_inference_service, validate_serving_runtime
 
 _VALIDATE = {
     "inferenceservices": validate_inference_service,
@@ -183,7 +182,7 @@ def _admit(key: Key, obj: Object, old: Object | None = None) -> None:
     try:
         _VALIDATE[key.plural](obj)
         if old is not None and key.plural == "inferenceservices":
-            unchanged_mode(old, obj)
+            validate_change(old, obj)
     except SluiceError as error:
         raise Refused(422, "Invalid", f'{resource.kind}.serving.kserve.io "{key.name}" is invalid: {error}') from None
 

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from serving.errors import SluiceError
-from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode
+from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode, unchanged_mode
 from serving.laptop.standard.rules import SCALING, overlay, workload_name
 from serving.laptop.template import progress_deadline
 
@@ -95,27 +95,47 @@ def _standard(spec: dict[str, Any], name: str) -> None:
     names, total = [str(spec["predictor"].get("name", ""))], 0
     for index, canary in enumerate(canaries):
         place = f"spec.canary[{index}]"
-        _known(_object(canary, place), {"predictor", "trafficPercent"}, place)
-        if _percent(canary, "trafficPercent", place) is None:
-            raise SluiceError(f"{place}.trafficPercent: required, 0 to 100")
+        _canary(_object(canary, place), spec["predictor"], names, place)
         total += canary["trafficPercent"]
-        own = _object(canary.get("predictor"), f"{place}.predictor")
-        _predictor(own, f"{place}.predictor")
-        if not own.get("name"):
-            raise SluiceError(f"{place}.predictor.name: required")
-        if own["name"] in names:
-            raise SluiceError(f"{place}.predictor.name: {own['name']!r} is taken; each predictor needs one of its own")
-        if scaled := sorted({*SCALING, "canaryTrafficPercent"} & own.keys()):
-            raise SluiceError(f"{place}.predictor.{scaled[0]}: not allowed on a canary, which has fixed replicas")
-        for field in ("modelFormat", "name"):  # the CRD wants both here, and neither needs to say anything new
-            if own.get("model") and field not in own["model"]:
-                raise SluiceError(f"{place}.predictor.model.{field}: required{' (empty)' if field == 'name' else ''}")
-        _model(overlay(spec["predictor"], own), f"{place}.predictor")
-        names.append(own["name"])
+        names.append(canary["predictor"]["name"])
     if total > 100:
         raise SluiceError(f"spec.canary: the trafficPercent of all canaries add up to {total}, more than 100")
     if long := [made for n in names if len(made := workload_name(name, n)) > 63]:
         raise SluiceError(f"spec: the Deployment would be named {long[0]}, longer than 63 characters")
+
+
+def _canary(canary: dict[str, Any], stable: dict[str, Any], names: list[str], place: str) -> None:
+    """One of spec.canary; ``names`` are those of the predictors before it."""
+    _known(canary, {"predictor", "trafficPercent"}, place)
+    if _percent(canary, "trafficPercent", place) is None:
+        raise SluiceError(f"{place}.trafficPercent: required, 0 to 100")
+    own = _object(canary.get("predictor"), f"{place}.predictor")
+    _predictor(own, f"{place}.predictor")
+    if not own.get("name"):
+        raise SluiceError(f"{place}.predictor.name: required")
+    if own["name"] in names:
+        raise SluiceError(f"{place}.predictor.name: {own['name']!r} is taken; each predictor needs one of its own")
+    if scaled := sorted({*SCALING, "canaryTrafficPercent"} & own.keys()):
+        raise SluiceError(f"{place}.predictor.{scaled[0]}: not allowed on a canary, which has fixed replicas")
+    whole = stable.get("minReplicas")
+    if (own.get("minReplicas") or 0) > (most := 1 if whole is None else whole):
+        raise SluiceError(f"{place}.predictor.minReplicas: {own['minReplicas']} must not exceed stable's ({most})")
+    for field in ("modelFormat", "name"):  # the CRD wants both here, and neither needs to say anything new
+        if own.get("model") and field not in own["model"]:
+            raise SluiceError(f"{place}.predictor.model.{field}: required{' (empty)' if field == 'name' else ''}")
+    # Of a canary's model the webhook takes any name; once it is stable's it refuses one.
+    unnamed = {key: value for key, value in (own.get("model") or {}).items() if key != "name"}
+    _model(overlay(stable, {**own, "model": unnamed}), f"{place}.predictor")
+
+
+def validate_change(old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise SluiceError for an update of an InferenceService that KServe's webhook refuses, whatever it leads to."""
+    unchanged_mode(old, new)
+    before, after = old["spec"]["predictor"], new["spec"]["predictor"]
+    if deployment_mode({**new, "status": old.get("status")}) != STANDARD or before.get("name") == after.get("name"):
+        return
+    if before.get("model") == after.get("model"):
+        raise SluiceError("spec.predictor.name: a change of the name requires a change of the model (a promotion)")
 
 
 def _model(predictor: dict[str, Any], place: str) -> None:

@@ -1,6 +1,7 @@
 """What a rollout does next, from what the live object says, and what it writes; the same in both of KServe's modes."""
 
 import copy
+import itertools
 import json
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from serving.laptop.modes import deployment_mode
 from serving.laptop.patch import json_patch
 from serving.laptop.standard.rules import workloads
 from serving.laptop.template import digest, pod_template
-from serving.laptop.validate import validate_inference_service
+from serving.laptop.validate import validate_change, validate_inference_service
 from serving.options import _LIMITS, _OWN, Options
 
 STEPS = (10, 50, 100)
@@ -214,6 +215,27 @@ def test_every_object_of_a_rollout_fits_the_crd_to_the_letter_and_the_laptop_tak
     for obj in desk.made:
         assert [f"{'.'.join(map(str, e.path))}: {e.message}" for e in validator.iter_errors(obj)] == []
         validate_inference_service(obj)
+
+
+def test_beside_a_canary_a_stable_that_may_rest_keeps_a_replica_and_may_rest_again_without_one():
+    desk = Desk("Standard")
+    desk.service["spec"]["predictor"]["minReplicas"] = 0
+    release = desk.release
+    desk.release = lambda name: Release(name, name[1:], {**release(name).predictor, "minReplicas": 0})
+    before = desk.at_full("b1")
+    for percent in (0, 10, 100):
+        canary = desk.canary(percent, before)
+        assert [w.replicas for w in workloads(canary)] == [1, 1], "none of none would never get ready"
+    desk.live(with_percent(canary, 0))
+    back, on = desk.live(with_previous(canary)), desk.live(promoted(canary))
+    assert back["spec"] == before["spec"]
+    by_hand = desk.live(with_previous(on))
+    assert observe(by_hand).release == observe(before).release
+    again = desk.live(promoted(desk.live(with_percent(by_hand, 100))))
+    assert [o["spec"]["predictor"]["minReplicas"] for o in (before, on, again)] == [0, 0, 0]
+    for old, new in itertools.pairwise(desk.made):
+        validate_inference_service(new)
+        validate_change(old, new)
 
 
 def test_the_history_is_bounded_and_newest_first(desk):

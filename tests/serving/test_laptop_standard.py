@@ -10,7 +10,7 @@ from laptop_driver import GROUP, ISVC, ask, condition, load, run_laptop, wait_fo
 from serving.errors import SluiceError
 from serving.laptop.modes import unchanged_mode
 from serving.laptop.standard.rules import overlay, weights, workloads
-from serving.laptop.validate import validate_inference_service
+from serving.laptop.validate import validate_change, validate_inference_service
 
 NOTES = {"serving.kserve.io/deploymentMode": "Standard"}
 
@@ -62,6 +62,16 @@ def test_canaries_have_their_percent_once_ready_and_nothing_moves_without_stable
         (service(predictor(name="v2"), (10, predictor(name="v2"))), "'v2' is taken"),
         (service(predictor(), (10, predictor(name="v2", maxReplicas=3))), "maxReplicas: not allowed on a canary"),
         (service(predictor(), (10, {"name": "v2", "model": {"modelFormat": {}}})), "model.name: required"),
+        (
+            service(predictor(minReplicas=4), (10, predictor(name="v2", minReplicas=5))),
+            r"5 must not exceed stable's \(4",
+        ),
+        (
+            service(predictor(), (10, predictor(name="v2", minReplicas=2))),
+            r"minReplicas: 2 must not exceed stable's \(1",
+        ),
+        (service(predictor(minReplicas=0), (0, predictor(name="v2", minReplicas=1))), r"must not exceed stable's \(0"),
+        (service(predictor(), (1, predictor(name="v2")), (1, predictor(name="v2"))), r"canary\[1\].*'v2' is taken"),
         (service(predictor(), (10, predictor(name="v" * 60))), "longer than 63 characters"),
         (service(predictor(canaryTrafficPercent=10)), "Standard mode ignores it"),
         ({**service(predictor(), (1, {})), "metadata": {"name": "twin"}}, "spec.canary: only Standard mode has it"),
@@ -70,6 +80,23 @@ def test_canaries_have_their_percent_once_ready_and_nothing_moves_without_stable
 def test_what_kserve_or_the_laptop_refuses_is_said_with_its_place(bad, message):
     with pytest.raises(SluiceError, match=message):
         validate_inference_service(bad)
+
+
+def test_kserve_takes_any_name_of_a_canarys_model_and_none_of_stables():
+    named = predictor(name="v2", minReplicas=4)
+    named["model"]["name"] = "mine"
+    validate_inference_service(service(predictor(minReplicas=4), (10, named)))
+    with pytest.raises(SluiceError, match=r"spec.predictor.model.name: the field 'name' is not allowed"):
+        validate_inference_service(service(named))
+
+
+def test_a_predictor_is_renamed_only_together_with_its_model():
+    old = service(predictor("file:///old"))
+    validate_change(old, service(predictor("file:///new", "v2")))
+    validate_change(old, service(predictor("file:///new")))
+    renamed = {**predictor("file:///old"), "name": "v2"}
+    with pytest.raises(SluiceError, match="a change of the name requires a change of the model"):
+        validate_change(old, service(renamed))
 
 
 def test_the_mode_of_an_object_stays():
