@@ -6,6 +6,7 @@ numba costs half a second and 60 MB.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -56,6 +57,30 @@ class Bm25:
                     start, end = self._starts[column], self._starts[column + 1]
                     scores[self._rows[start:end]] += self._weights[start:end]
         return result
+
+    def rarity(self, question: str) -> dict[str, float]:
+        """Every word of the question with its inverse document frequency (Lucene's); unknown words weigh most."""
+        weights = {}
+        for word in words(question):
+            column = self._vocabulary.get(word)
+            holders = 0 if column is None else int(self._starts[column + 1] - self._starts[column])
+            weights[word] = math.log1p((self.size - holders + 0.5) / (holders + 0.5))
+        return weights
+
+    def coverage(self, questions: Sequence[str], rows: np.ndarray) -> np.ndarray:
+        """Share of each question's words that passages ``rows`` (int [q, c]) hold, by their `rarity`: float32 [q, c].
+
+        A word that no passage holds counts as missing; a question without words is covered by nothing.
+        """
+        covered = np.zeros(rows.shape, np.float32)
+        for at, question in enumerate(questions):
+            weights = self.rarity(question)
+            for word, weight in weights.items():
+                column = self._vocabulary.get(word)
+                if column is not None:
+                    holders = self._rows[self._starts[column] : self._starts[column + 1]]
+                    covered[at] += weight / sum(weights.values()) * np.isin(rows[at], holders)
+        return covered
 
     def save(self, directory: Path) -> None:
         """Write ``directory/{vocabulary.json,starts.npy,rows.npy,weights.npy}``."""

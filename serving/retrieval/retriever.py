@@ -136,7 +136,9 @@ class Retriever:
         if any(paths):
             found = found._replace(valid=found.valid & np.take_along_axis(inside, found.rows, 1))
         scores = self.ranker.score(found, self._static_scores()[found.rows])
-        confidence = self.calibration.confidence(margins(scores, found.features), dense.max(axis=1))
+        first = np.take_along_axis(found.rows, scores.argmax(axis=1)[:, None], 1)
+        margin = margins(scores, found, self.index.bm25.coverage(questions, first)[:, 0])
+        confidence = self.calibration.confidence(margin, dense.max(axis=1))
         return Found(dense, bm25, found, scores, confidence)
 
     def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -154,8 +156,25 @@ class Retriever:
             slots = self._distinct(order[at], found.candidates.rows[at], found.candidates.valid[at], count)
             rows = found.candidates.rows[at, slots].tolist()
             share = shares[at, slots].tolist()
-            results.append(self._result(queries[at], rows, share, float(found.confidence[at]), instance["top_k"]))
+            abstained = bool(found.confidence[at] < self.calibration.threshold)
+            answer = "" if abstained else self._quote(questions[at], queries[at], rows, share)
+            told = {"answer": answer, "confidence": round(float(found.confidence[at]), 4), "abstained": abstained}
+            results.append({**told, "sources": self._sources(rows[: instance["top_k"]], share)})
         return results
+
+    def quotes(self, questions: Sequence[str], batch: int = 64) -> list[str]:
+        """What each question would be answered with if confidence never made the retriever abstain."""
+        answers = []
+        for start in range(0, len(questions), batch):
+            asked = questions[start : start + batch]
+            queries = self.embed(asked)
+            found = self.search(asked, queries)
+            order, shares = np.argsort(-found.scores, axis=1, kind="stable"), probabilities(found.scores)
+            for at, question in enumerate(asked):
+                slots = self._distinct(order[at], found.candidates.rows[at], found.candidates.valid[at], SOURCES)
+                rows = found.candidates.rows[at, slots].tolist()
+                answers.append(self._quote(question, queries[at], rows, shares[at, slots].tolist()))
+        return answers
 
     def _distinct(self, order: np.ndarray, rows: np.ndarray, valid: np.ndarray, count: int) -> list[int]:
         """The first ``count`` slots of different symbols: a long docstring fills several passages of one place."""
@@ -170,14 +189,14 @@ class Retriever:
                     break
         return slots
 
-    def _result(
-        self, query: np.ndarray, rows: list[int], shares: list[float], confidence: float, top_k: int
-    ) -> dict[str, Any]:
-        abstained = confidence < self.calibration.threshold
-        column = self.index.columns
+    def _quote(self, question: str, query: np.ndarray, rows: list[int], shares: list[float]) -> str:
+        column, rarity = self.index.columns, self.index.bm25.rarity(question)
         fallback = (column[name][row] for row in rows[:SOURCES] for name in ("summary", "signature"))
-        answer = "" if abstained else self._answers.compose(query, rows[:SOURCES], shares[:SOURCES], fallback)
-        sources = [
+        return self._answers.compose(query, rarity, rows[:SOURCES], shares[:SOURCES], fallback)
+
+    def _sources(self, rows: list[int], shares: list[float]) -> list[dict[str, Any]]:
+        column = self.index.columns
+        return [
             {
                 "passage_id": column["passage_id"][row],
                 "path": column["path"][row],
@@ -189,9 +208,8 @@ class Retriever:
                 "text": column["text"][row],
                 **{name.removesuffix("_s"): column[name][row] for name in TIMES if name in column},
             }
-            for row, share in zip(rows[:top_k], shares[:top_k], strict=True)
+            for row, share in zip(rows, shares[: len(rows)], strict=True)
         ]
-        return {"answer": answer, "confidence": round(confidence, 4), "abstained": abstained, "sources": sources}
 
     def ranks(self, questions: Sequence[str], gold: Sequence[Sequence[str]], batch: int = 64) -> Ranks:
         """Full rankings of the questions, reduced to what an evaluation needs; memory grows with ``batch`` only.

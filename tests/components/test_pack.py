@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from kfp.dsl import Dataset, Metrics, Model
 
 from components.pack.component import pack
 from components.pack.retrieval.examples import Examples, days_of, first_half
-from components.pack.retrieval.fit import choose_threshold, fit_calibration, fit_ranker, fit_rules
+from components.pack.retrieval.fit import Judged, choose_threshold, fit_calibration, fit_ranker, fit_rules
 from components.pack.run import pack as pack_files
 from serving.bundle import Bundle
 from serving.errors import SluiceError
@@ -41,7 +42,8 @@ def examples(count: int = 120, gold_feature: int = 1) -> Examples:
     noisy = features[:, :, gold_feature] + 0.3 * random.normal(size=(count, 20))
     gold = noisy.argmax(axis=1)[:, None] == np.arange(20)
     rows = np.broadcast_to(np.arange(20), (count, 20))
-    return Examples(Candidates(rows, np.ones((count, 20), bool), features[:, :, :4]), features, gold)
+    found = Candidates(rows, np.ones((count, 20), bool), features[:, :, :4])
+    return Examples(found, features, gold, random.random((count, 20)).astype(np.float32), np.ones(count, bool))
 
 
 def test_the_component_writes_a_bundle_that_serving_loads(tiny_data: Path, tmp_path: Path) -> None:
@@ -153,19 +155,49 @@ def test_the_ranker_learns_which_feature_finds_the_gold() -> None:
 
 def test_the_ranker_keeps_its_prior_without_evidence() -> None:
     data = examples(count=5)
-    nothing = Examples(data.found, data.features, np.zeros_like(data.gold))
+    nothing = replace(data, gold=np.zeros_like(data.gold))
     assert fit_ranker(nothing, l2=1.0).weights[:2].tolist() == [1.5, 0.5]
 
 
+def judged(count: int, slopes: tuple[float, float, float], seed: int = 4, rule: bool = False) -> Judged:
+    """Questions whose first source is right with the chance that the slopes of the three margins and no bias give."""
+    random = np.random.default_rng(seed)
+    margin = random.normal(size=(count, 6)) * [2.0, 0.3, 0.1, 1, 1, 1]
+    chance = 1 / (1 + np.exp(-margin[:, :3] @ slopes))
+    made = np.full(count, rule)
+    return Judged(margin.astype(np.float32), np.ones(count), random.random(count) < chance, np.ones(count), made)
+
+
 def test_confidence_is_calibrated_on_questions_like_those_it_was_fitted_on() -> None:
-    random = np.random.default_rng(4)
-    margin = random.normal(size=(4000, 4)).astype(np.float32)
-    correct = random.random(4000) < 1 / (1 + np.exp(-(2 * margin[:, 0] + 0.5)))
-    weights, bias = fit_calibration(margin[:2000], correct[:2000])
-    confidence = 1 / (1 + np.exp(-(margin[2000:] @ weights + bias)))
+    data, held = judged(2000, (0.8, 2.0, 5.0)), judged(2000, (0.8, 2.0, 5.0), seed=5)
+    weights, bias = fit_calibration(data)
+    confidence = 1 / (1 + np.exp(-(held.margin[:, :3] @ weights + bias)))
     for low in (0.1, 0.3, 0.5, 0.7):
         inside = (confidence >= low) & (confidence < low + 0.2)
-        assert correct[2000:][inside].mean() == pytest.approx(confidence[inside].mean(), abs=0.08)
+        assert held.correct[inside].mean() == pytest.approx(confidence[inside].mean(), abs=0.08)
+
+
+def test_a_margin_never_counts_against_an_answer() -> None:
+    for count in (15, 2000):  # few questions may point anywhere by chance; many can even mean it
+        weights, _ = fit_calibration(judged(count, (-1.0, -2.0, -5.0)))
+        assert (weights >= 0).all()
+
+
+def test_few_questions_leave_the_prior_almost_as_it_is_and_move_its_slopes_together() -> None:
+    nothing, bias = fit_calibration(judged(0, (0, 0, 0)))
+    few, moved = fit_calibration(judged(15, (3.0, 0.0, 0.0)))
+    assert (nothing > 0).all() and bias < 0
+    np.testing.assert_allclose(few / nothing, (few / nothing)[0], rtol=1e-5)
+    assert 0.5 < (few / nothing)[0] < 2 and abs(moved - bias) < 2
+
+
+def test_rule_questions_say_nothing_about_how_often_users_are_answered_right() -> None:
+    hard = judged(200, (0.6, 1.7, 3.3), rule=True)
+    never = replace(hard, correct=np.zeros(200, bool))
+    _, without = fit_calibration(judged(0, (0, 0, 0)))
+    assert fit_calibration(never)[1] == pytest.approx(without, abs=0.1)
+    users = judged(100, (0.6, 1.7, 3.3), seed=6)
+    assert fit_calibration(users.join(never))[1] == pytest.approx(fit_calibration(users)[1], abs=0.4)
 
 
 def test_the_threshold_is_where_abstaining_starts_to_pay() -> None:
@@ -178,7 +210,7 @@ def test_the_threshold_is_where_abstaining_starts_to_pay() -> None:
 
 def test_rules_survive_being_written(tmp_path: Path) -> None:
     data = examples()
-    ranker, calibration, scores = fit_rules(data, first_half([str(at) for at in range(120)]), 1.0, 0.25)
+    ranker, calibration, scores = fit_rules(data, first_half([str(at) for at in range(120)]), data, 1.0, 0.25)
     rules = json.loads(json.dumps({"ranker": ranker.to_json(), "calibration": calibration.to_json()}))
     again = type(ranker).from_json(rules["ranker"])
     np.testing.assert_array_equal(again.score(data.found, again.static(data.features[:, :, 4:])), scores)

@@ -11,9 +11,9 @@ from serving.errors import SluiceError
 from serving.load import load
 from serving.retrieval.answer import Answers, passage_sentences
 from serving.retrieval.bm25 import Bm25
-from serving.retrieval.calibration import margins, probabilities
+from serving.retrieval.calibration import Calibration, margins, probabilities
 from serving.retrieval.passages import withhold
-from serving.retrieval.ranker import Ranker, best, candidates, passage_features
+from serving.retrieval.ranker import Candidates, Ranker, best, candidates, passage_features
 from serving.retrieval.ranking import gold_ranks, served_ranks
 from serving.retrieval.retriever import Retriever
 from serving.retrieval.text import sentences, words
@@ -177,16 +177,33 @@ def test_only_sentences_in_the_indexed_text_are_quoted() -> None:
     columns = {"doc": ["One two three. Four five six.", ""], "text": ["x\nOne two\nthree. y", "z"]}
     texts, starts = passage_sentences(columns, most=4)
     assert texts == ["One two three."] and starts.tolist() == [0, 1, 1]
+    printed = "[{'text': 'a b c'}, {'text': 'd e f'}]"
+    texts, _ = passage_sentences({"doc": [f"Says it now.\n\n{printed}"], "text": [f"Says it now. {printed}"]}, most=4)
+    assert texts == ["Says it now."]
+
+
+def sentences_of(texts: list[str], starts: list[int], cosines: list[float]) -> tuple[Answers, np.ndarray]:
+    """Sentences with these cosines to the query that is returned, each pointing elsewhere for the rest."""
+    vectors = np.diag(np.sqrt(1 - np.square(cosines)))
+    vectors = np.column_stack([np.asarray(cosines), vectors]).astype(np.float32)
+    return Answers(texts, np.asarray(starts), vectors.astype(np.float16)), np.eye(1, len(texts) + 1, dtype=np.float32)[
+        0
+    ]
 
 
 def test_the_best_sentences_source_speaks_first_and_repeats_are_dropped() -> None:
-    vectors = np.asarray([[1, 0.1], [0.93, 0.48], [1, 0.1], [0, 1]], np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    answers = Answers(["first", "second", "again", "other"], np.asarray([0, 2, 3, 4]), vectors.astype(np.float16))
-    query = vectors[0]
-    assert answers.compose(query, [2, 0], [0.1, 0.1], ["line"]) == "first second"
-    assert answers.compose(query, [1, 2], [0.5, 0.1], ["line"]) == "again"
-    assert Answers.none(3, 2).compose(query, [0, 1], [0.5, 0.1], ["", "a line"]) == "a line"
+    answers, query = sentences_of(["first", "second", "other", "far"], [0, 2, 3, 4], [0.72, 0.84, 0.82, 0.1])
+    assert answers.compose(query, {}, [1, 0], [0.1, 0.1], ["line"]) == "other"
+    assert answers.compose(query, {}, [1, 0], [0.1, 0.5], ["line"]) == "first second other"
+    answers.vectors[1] = answers.vectors[2]
+    assert answers.compose(query, {}, [1, 0], [0.1, 0.5], ["line"]) == "first other"
+    assert Answers.none(3, 2).compose(query, {}, [0, 1], [0.5, 0.1], ["", "a line"]) == "a line"
+
+
+def test_an_answer_prefers_the_opening_sentence_and_the_questions_own_words() -> None:
+    answers, query = sentences_of(["Reads a file.", "The buffer grows."], [0, 2], [0.52, 0.6])
+    assert answers.compose(query, {}, [0], [1.0], []) == "Reads a file."
+    assert answers.compose(query, {"buffer": 3.0, "size": 1.0}, [0], [1.0], []) == "The buffer grows."
 
 
 def test_best_breaks_ties_by_row() -> None:
@@ -236,7 +253,39 @@ def test_features_never_carry_a_score_beyond_what_fitting_saw() -> None:
 
 def test_confidence_margins_are_finite_for_one_candidate() -> None:
     scores, features = np.asarray([[2.0]], np.float32), np.ones((1, 1, 4), np.float32)
-    assert probabilities(scores)[0, 0] == 1 and np.isfinite(margins(scores, features)).all()
+    found = Candidates(np.zeros((1, 1), int), np.ones((1, 1), bool), features)
+    assert probabilities(scores)[0, 0] == 1 and np.isfinite(margins(scores, found, np.zeros(1))).all()
+
+
+def test_a_first_source_leads_the_nearest_passages_that_count() -> None:
+    features = np.zeros((1, 12, 4), np.float32)
+    features[0, :, 0] = np.linspace(0.9, 0.35, 12)
+    valid = np.ones((1, 12), bool)
+    scores = np.zeros((1, 12), np.float32)
+    scores[0, 0] = 1
+    found = Candidates(np.arange(12)[None], valid, features)
+    assert margins(scores, found, np.zeros(1))[0, 2] == pytest.approx(0.9 - features[0, 9, 0])
+    only = found._replace(valid=valid & (np.arange(12) < 3))  # a question about one lecture of three segments
+    assert margins(scores, only, np.zeros(1))[0, 2] == pytest.approx(0.9 - features[0, 2, 0])
+
+
+def test_coverage_weighs_the_questions_words_by_rarity_and_misses_the_unknown() -> None:
+    index = Bm25.build(["red fish", "red bird", "red bird sings"])
+    held = index.coverage(["red bird", "red unheard", "of the"], np.asarray([[0, 1], [0, 1], [0, 1]]))
+    red, bird = np.log1p(0.5 / 3.5), np.log1p(1.5 / 2.5)
+    np.testing.assert_allclose(held[0], [red / (red + bird), 1.0], rtol=1e-5)
+    assert held[1, 0] < 0.1 and not held[2].any()
+
+
+def test_a_bundle_of_an_earlier_version_keeps_its_confidence_and_a_later_one_is_refused() -> None:
+    old = {"features": ["log_odds", "gap", "dense", "agreement"], "weights": [0.8, 0.1, 1.5, 0.2],
+           "bias": -1.0, "threshold": 0.2, "floor": 0.25}  # fmt: skip
+    read = Calibration.from_json(old)
+    margin = np.asarray([[1.0, 9.0, 9.0, 2.0, 0.5, 2.0]], np.float32)
+    assert read.confidence(margin, np.ones(1))[0] == pytest.approx(1 / (1 + np.exp(-(0.8 + 0.2 + 0.75 + 0.4 - 1))))
+    assert Calibration.from_json(read.to_json()).features == read.features
+    with pytest.raises(ValueError, match=r"features \['mood'\], this version knows"):
+        Calibration.from_json({**old, "features": ["mood"], "weights": [1.0]})
 
 
 def test_segments_of_lectures_answer_with_their_times_and_only_from_the_lecture_asked(

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from serving.retrieval.calibration import Calibration
     from serving.retrieval.ranker import Ranker
 
-QUESTIONS = ("question_id", "question", "gold", "withheld", "split", "origin", "asked_at")
+QUESTIONS = ("question_id", "question", "gold", "withheld", "split", "asked_at")
 COUNTS = ("passage_id", "kind", "n_tokens", "documented", "changed_day", "n_changes", "shown", "up", "down")
 FRAME = ("event_timestamp", *COUNTS)
 
@@ -54,13 +54,13 @@ def pack(given: Given, settings: Settings, out: Path) -> Packed:
     In: passages, questions, frame (features as of each question's day) and snapshot (features now) as parquet. Without
     a feature step, both follow from the passages alone. The served index holds full texts. Ranker and confidence are
     fitted on the questions of split ``val`` against texts without the withheld sentences, one half of the questions
-    each; the returned figures are of the half that the ranker never saw. Errors: `SluiceError` for a missing file or
-    column.
+    each; the returned figures are of the half that the ranker never saw. Questions in users' own words (split
+    ``calibration``) decide on confidence, against the index as it is served. Errors: `SluiceError` for a missing file
+    or column.
     """
     texts, asked = _read(given.corpus, COLUMNS, "ingest"), _read(given.examples, QUESTIONS, "make_qa")
     history, now = _features(given, texts, asked)
-    val = asked[(asked["split"] == "val") & (asked["origin"] != "persona")].reset_index(drop=True)
-    if texts.empty or val.empty:
+    if texts.empty or not (asked["split"] == "val").any():
         where = f"{given.corpus}, {given.examples}"
         raise SluiceError(f"{where}: no passages, or no questions of split val; read a larger source")
     file = given.description["variants"][given.description["variant"]]["file"]
@@ -68,7 +68,7 @@ def pack(given: Given, settings: Settings, out: Path) -> Packed:
     index = _write_index(encoder, texts, out / "index", settings)
     now.to_parquet(out / "index" / "snapshot.parquet")
     withheld = _withheld_index(encoder, index, texts, asked, out / "index", settings)
-    ranker, calibration, metrics = _fit(encoder, withheld, val, history, settings)
+    ranker, calibration, metrics = _fit(encoder, withheld, index, asked, history, settings)
     rules = {"ranker": ranker.to_json(), "calibration": calibration.to_json()}
     (out / "ranker.json").write_text(json.dumps(rules, indent=1))
     return Packed(INPUTS, OUTPUTS, metrics)
@@ -107,21 +107,32 @@ def _withheld_index(
 
 
 def _fit(
-    encoder: OnnxEncoder, index: Index, val: pd.DataFrame, history: pd.DataFrame, settings: Settings
+    encoder: OnnxEncoder,
+    withheld: Index,
+    served: Index,
+    asked: pd.DataFrame,
+    history: pd.DataFrame,
+    settings: Settings,
 ) -> "tuple[Ranker, Calibration, dict[str, float]]":
-    """Ranker and calibration from the validation questions, with the figures of the half that tests them."""
-    queries = encode_all(encoder, val["question"].tolist(), None, settings.workers or None, progress("val questions"))
-    examples = collect(index, val, queries, history)
+    """Ranker and calibration, with the ranker's figures on the half of the validation questions that tests it."""
+    val, words = (asked[asked["split"] == split].reset_index(drop=True) for split in ("val", "calibration"))
+    vectors = [
+        encode_all(encoder, table["question"].tolist(), None, settings.workers or None, progress(name))
+        for table, name in ((val, "val questions"), (words, "users' questions"))
+    ]
+    examples = collect(withheld, val, vectors[0], history)
+    users = collect(served, words, vectors[1], history) if len(words) else None
     half = first_half(val["question_id"].tolist())
-    ranker, calibration, scores = fit_rules(examples, half, settings.l2, settings.wrong_answer_costs)
+    ranker, calibration, scores = fit_rules(examples, half, users, settings.l2, settings.wrong_answer_costs)
     tested = np.flatnonzero(~half)
-    gold = gold_rows(index.ids, [list(ids) for ids in val["gold"]])
+    gold = gold_rows(withheld.ids, [list(ids) for ids in val["gold"]])
     found = Candidates(*(table[tested] for table in examples.found))
-    ranks = served_ranks(found, scores[tested], index.dense(queries[tested]), [gold[at] for at in tested])
+    ranks = served_ranks(found, scores[tested], withheld.dense(vectors[0][tested]), [gold[at] for at in tested])
     metrics = {f"recall@{k}_val_withheld": float((ranks <= k).mean()) for k in (1, 5, 10) if len(ranks)}
     if len(ranks):
         metrics["mrr_val_withheld"] = float((1 / ranks).mean())
-    return ranker, calibration, {**metrics, "questions_val": float(len(ranks)), "passages": float(len(index))}
+    counts = {"questions_val": len(ranks), "questions_calibration": len(words), "passages": len(withheld)}
+    return ranker, calibration, {**metrics, **{name: float(count) for name, count in counts.items()}}
 
 
 def _read(path: Path, columns: tuple[str, ...], maker: str) -> pd.DataFrame:

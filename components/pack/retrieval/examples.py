@@ -20,16 +20,23 @@ _BATCH = 64
 
 @dataclass(frozen=True)
 class Examples:
-    """Questions with their candidates: ``found``, all features float32 [q, c, 16], ``gold`` bool [q, c]."""
+    """Questions with their candidates: ``found``, all features float32 [q, c, 16], ``gold`` bool [q, c].
+
+    ``coverage`` float32 [q, c]: the share of the question's words that a candidate holds (see `Bm25.coverage`);
+    ``answerable`` bool [q]: the source has an answer.
+    """
 
     found: Candidates
     features: np.ndarray
     gold: np.ndarray
+    coverage: np.ndarray
+    answerable: np.ndarray
 
     def part(self, chosen: np.ndarray) -> "Examples":
         """The questions where ``chosen`` (bool [q]) is true."""
         found = Candidates(*(table[chosen] for table in self.found))
-        return Examples(found, self.features[chosen], self.gold[chosen])
+        rest = (getattr(self, name)[chosen] for name in ("features", "gold", "coverage", "answerable"))
+        return Examples(found, *rest)
 
 
 def collect(index: Index, asked: "pd.DataFrame", queries: np.ndarray, frame: "pd.DataFrame") -> Examples:
@@ -50,8 +57,11 @@ def collect(index: Index, asked: "pd.DataFrame", queries: np.ndarray, frame: "pd
         features = passage_features(columns, int(day.astype("datetime64[D]").astype(np.int64)))
         static[days == day] = features[joined.rows[days == day]]
     gold = gold_rows(index.ids, [list(ids) for ids in asked["gold"]])
+    answerable = np.asarray([len(ids) > 0 for ids in asked["gold"]], bool)
     right = [np.isin(rows, wanted) for rows, wanted in zip(joined.rows, gold, strict=True)]
-    return Examples(joined, np.concatenate([joined.features, static], 2), np.asarray(right, bool))
+    features = np.concatenate([joined.features, static], 2)
+    coverage = index.bm25.coverage(texts, joined.rows)
+    return Examples(joined, features, np.asarray(right, bool), coverage, answerable)
 
 
 def first_half(question_ids: Sequence[str]) -> np.ndarray:

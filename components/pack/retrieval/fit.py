@@ -1,14 +1,29 @@
 """Fit the ranker and its confidence on validation questions that the encoder was never trained on."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from components.pack.retrieval.examples import Examples
-from serving.retrieval.calibration import FEATURES as MARGINS
+from serving.retrieval.calibration import FEATURES as JUDGED
 from serving.retrieval.calibration import Calibration, margins
 from serving.retrieval.ranker import FEATURES, QUERY_FEATURES, Ranker
 
 _PRIOR = {"dense": 1.5, "bm25": 0.5, "dense_reciprocal_rank": 0.5, "bm25_reciprocal_rank": 0.5}
 """Weights of standardised features without any evidence: similarity first, words second, the rest silent."""
+
+_ODDS = {"log_odds": 0.6, "coverage": 1.7, "lead": 3.3}
+_BIAS = -0.7
+"""Confidence without any evidence: what the half of the persona set that may be fitted gave, rounded."""
+
+_STIFFNESS, _BIAS_STIFFNESS = 4.0, 2.0
+"""Pull towards that, in nats for a slope that is 0 or double, and for one unit of bias: about ten questions' worth."""
+
+_FEW = 60
+"""Fewer questions in users' words than this move all slopes by one factor: three slopes would fit the noise."""
+
+_RULE, _NOWHERE = 0.2, 0.1
+"""Weights of a question made by rule and of one without an answer here, where a user's answerable question has 1."""
 
 _FLOOR = 0.7
 """Below this share of the cosine that 99 of 100 validation questions reach, a question is about something else."""
@@ -52,30 +67,63 @@ def _loss(
     return float(-np.log(total).sum() + 0.5 * l2 * ((weights - prior) ** 2).sum()), gradient
 
 
-def fit_calibration(margin: np.ndarray, correct: np.ndarray) -> tuple[np.ndarray, float]:
-    """Platt scaling: weights [4] and bias of a logistic model from margins [q, 4] to ``correct`` bool [q].
+@dataclass(frozen=True)
+class Judged:
+    """Answered questions: ``margin`` float32 [q, 6], ``nearest`` cosine [q], ``correct``: whether the first source is.
 
-    Platt's smoothed targets, (n+ + 1) / (n+ + 2) and 1 / (n- + 2), keep confidence off 0 and 1 when q is small.
+    ``weight`` [q] in the fit; ``rule`` bool [q]: made by rule, not in users' words.
+    """
+
+    margin: np.ndarray
+    nearest: np.ndarray
+    correct: np.ndarray
+    weight: np.ndarray
+    rule: np.ndarray
+
+    @classmethod
+    def of(cls, examples: Examples, scores: np.ndarray, rule: bool) -> "Judged":
+        """From questions with the ranker's ``scores`` [q, c]; those that the source does not answer are never right."""
+        first = scores.argmax(axis=1)[:, None]
+        margin = margins(scores, examples.found, np.take_along_axis(examples.coverage, first, 1)[:, 0])
+        correct = np.take_along_axis(examples.gold, first, 1)[:, 0]
+        weight = np.full(len(scores), _RULE) if rule else np.where(examples.answerable, 1.0, _NOWHERE)
+        return cls(margin, examples.found.features[:, :, 0].max(axis=1), correct, weight, np.full(len(scores), rule))
+
+    def join(self, other: "Judged") -> "Judged":
+        """Both, one after the other."""
+        return Judged(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in self.__annotations__))
+
+    def part(self, chosen: np.ndarray) -> "Judged":
+        """The questions where ``chosen`` (bool [q]) is true."""
+        return Judged(*(getattr(self, name)[chosen] for name in self.__annotations__))
+
+
+def fit_calibration(judged: Judged) -> tuple[np.ndarray, float]:
+    """Platt scaling around a prior: weights [3], never negative, and bias of a logistic model of ``correct``.
+
+    Maximum a posteriori: slopes are factors of the prior's, one for all of them below `_FEW` questions of users. Rule
+    questions shape the slopes only and have a bias of their own, since their sentence is cut out of the searched text.
     """
     from scipy.optimize import minimize
 
-    if not len(margin):
-        return np.zeros(len(MARGINS), np.float32), 0.0
-    mean, scale = margin.mean(axis=0), margin.std(axis=0)
-    scale = np.where(scale < 1e-6, 1.0, scale)
-    table = np.column_stack([(margin - mean) / scale, np.ones(len(margin))])
-    target = np.where(correct, (correct.sum() + 1) / (correct.sum() + 2), 1 / ((~correct).sum() + 2))
+    prior = np.asarray([_ODDS[name] for name in JUDGED])
+    terms = judged.margin[:, : len(JUDGED)] * prior
+    one = (~judged.rule).sum() < _FEW
+    table = np.column_stack([terms.sum(axis=1, keepdims=True) if one else terms, np.ones(len(terms)), judged.rule])
+    start = np.append(np.ones(table.shape[1] - 2), [_BIAS, 0.0])
+    slope = _STIFFNESS * (len(JUDGED) if one else 1)
+    stiffness = np.append(np.full(table.shape[1] - 2, slope), [_BIAS_STIFFNESS, 1e-3])
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = table @ weights
+    def loss(point: np.ndarray) -> tuple[float, np.ndarray]:
+        logits, away = table @ point, point - start
         chance = 1 / (1 + np.exp(-logits))
-        pull = np.append(weights[:-1], 0.0)
-        value = np.logaddexp(0, logits).sum() - target @ logits + 0.5 * (pull**2).sum()
-        return float(value), table.T @ (chance - target) + pull
+        value = (judged.weight * (np.logaddexp(0, logits) - judged.correct * logits)).sum()
+        gradient = table.T @ (judged.weight * (chance - judged.correct)) + stiffness * away
+        return float(value + 0.5 * (stiffness * away**2).sum()), gradient
 
-    weights = minimize(loss, np.zeros(table.shape[1]), jac=True, method="L-BFGS-B").x
-    slopes = weights[:-1] / scale
-    return slopes.astype(np.float32), float(weights[-1] - slopes @ mean)
+    bounds = [(0, None)] * (table.shape[1] - 2) + [(None, None)] * 2
+    point = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds).x
+    return (prior * point[:-2]).astype(np.float32), float(point[-2])
 
 
 def choose_threshold(confidence: np.ndarray, correct: np.ndarray, wrong_costs: float) -> float:
@@ -95,19 +143,29 @@ def choose_threshold(confidence: np.ndarray, correct: np.ndarray, wrong_costs: f
 
 
 def fit_rules(
-    examples: Examples, half: np.ndarray, l2: float, wrong_costs: float
+    examples: Examples, half: np.ndarray, users: Examples | None, l2: float, wrong_costs: float
 ) -> tuple[Ranker, Calibration, np.ndarray]:
-    """Ranker from the questions of ``half``, calibration and threshold from the others.
+    """Ranker from the questions of ``half``; confidence from the others and, above all, from those of ``users``.
 
-    Out: both, and the ranker's scores of all candidates, float32 [q, c].
+    ``users``: questions in users' words on the served index, which the ranker was not fitted on. The threshold is
+    chosen on those of them that have an answer; where they are few, it is the one for perfect calibration. Out: both,
+    and the ranker's scores of all candidates of ``examples``, float32 [q, c].
     """
     ranker = fit_ranker(examples.part(half), l2)
-    scores = ranker.score(examples.found, ranker.static(examples.features[:, :, len(QUERY_FEATURES) :]))
-    margin = margins(scores, examples.found.features)
-    correct = np.take_along_axis(examples.gold, scores.argmax(axis=1)[:, None], 1)[:, 0]
-    weights, bias = fit_calibration(margin[~half], correct[~half])
-    nearest = examples.found.features[:, :, 0].max(axis=1)
-    floor = float(_FLOOR * np.quantile(nearest, 0.01))
-    confidence = Calibration(weights, bias, 0.0, floor).confidence(margin[~half], nearest[~half])
-    threshold = choose_threshold(confidence, correct[~half], wrong_costs)
+    scores = _scores(ranker, examples)
+    judged = Judged.of(examples, scores, rule=True).part(~half)
+    if users is not None:
+        judged = judged.join(Judged.of(users, _scores(ranker, users), rule=False))
+    weights, bias = fit_calibration(judged)
+    answerable = judged.part(judged.weight != _NOWHERE)
+    floor = float(_FLOOR * np.quantile(answerable.nearest, 0.01)) if len(answerable.nearest) else 0.0
+    asked = answerable.part(~answerable.rule)
+    if len(asked.correct) < _FEW:
+        asked = asked.part(np.zeros(len(asked.correct), bool))
+    confidence = Calibration(weights, bias, 0.0, floor).confidence(asked.margin, asked.nearest)
+    threshold = choose_threshold(confidence, asked.correct, wrong_costs)
     return ranker, Calibration(weights, bias, threshold, floor), scores
+
+
+def _scores(ranker: Ranker, examples: Examples) -> np.ndarray:
+    return ranker.score(examples.found, ranker.static(examples.features[:, :, len(QUERY_FEATURES) :]))
