@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -6,7 +7,17 @@ import pytest
 
 from components.evaluate.evaluate import evaluate_files
 from components.evaluate.retrieval import asked
-from components.evaluate.retrieval.calibration import brier, expected_calibration_error, reliability, risk_coverage
+from components.evaluate.retrieval.answers import score
+from components.evaluate.retrieval.calibration import (
+    auroc,
+    auroc_interval,
+    bins_for,
+    brier,
+    ece_interval,
+    expected_calibration_error,
+    reliability,
+    risk_coverage,
+)
 from components.evaluate.retrieval.failures import MODES, explain
 from components.evaluate.retrieval.ranks import per_question
 from components.evaluate.scores import interval, resampled_means
@@ -48,6 +59,36 @@ def test_a_calibrated_confidence_has_next_to_no_error_and_an_overconfident_one_h
     half = np.arange(1000) % 2 == 0
     assert expected_calibration_error(reliability(sure, half)) == pytest.approx(0.4, abs=0.02)
     assert brier(sure, half) == pytest.approx((0.1**2 + 0.9**2) / 2)
+
+
+def test_auroc_is_the_chance_that_a_right_answer_has_more_confidence():
+    confidence, right = np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False])
+    assert auroc(confidence, right) == pytest.approx((1 + 1 + 0.5 + 1) / 4)
+    assert auroc(confidence, ~right) == pytest.approx(0.5 / 4)
+    assert np.isnan(auroc(confidence, np.ones(4, bool)))
+    rng = np.random.default_rng(1)
+    many = rng.random(400)
+    found = auroc_interval(many, rng.random(400) < many, 500, 0)
+    assert found.low < 5 / 6 < found.high  # of a uniform confidence that is calibrated
+    assert 0.02 < found.high - found.low < 0.12
+
+
+def test_the_interval_of_the_calibration_error_leaves_out_what_is_chance():
+    rng = np.random.default_rng(2)
+    confidence = rng.random(180)
+    bins = bins_for(180, 10)
+    good = ece_interval(confidence, rng.random(180) < confidence, bins, 500, 0)
+    bad = ece_interval(confidence, rng.random(180) < confidence**4, bins, 500, 0)
+    assert bins == 6 and good.low < 0.08 < good.mean and bad.low > 0.1
+    assert bins_for(10, 10) == 2 and bins_for(5000, 10) == 10
+
+
+def test_an_extracted_answer_is_scored_as_in_reading_comprehension():
+    assert score("The cat sat.", ["a cat sat"]) == (1, 1, 1)
+    em, f1, held = score("Cats sleep. The cat sat on it!", ["cat sat"])
+    assert (em, held) == (0, 1) and f1 == pytest.approx(2 * 2 / (6 + 2))
+    assert score("cat", ["dog", "cat sat"]) == (0, pytest.approx(2 / 3), 0) and score("", ["cat"]) == (0, 0, 0)
+    assert score("cat", [""]) == (0, 0, 0)
 
 
 def test_a_confidence_that_knows_its_errors_lowers_risk_by_abstaining():
@@ -200,6 +241,32 @@ def test_a_bundle_is_measured_as_it_is_served(source, tmp_path):
     assert served["confidence"].between(0, 1).all()
     assert predictions[predictions["retriever"] == "bm25"]["confidence"].isna().all()
     assert (served["correct"] == (served["rank"] == 1)).all()
+    assert all(0 <= figures[f"{name}_withheld"] <= 1 for name in ("confidence_auroc", "confidence_auroc_low", "ece"))
+    assert 0 <= figures["ece_low_persona_held_out"] <= figures["ece_persona_held_out"]
+    assert figures["answer_f1_persona_held_out"] >= figures["answer_em_persona_held_out"]
+    assert (
+        figures["answer_sentence_test_served"] > 0.5
+    )  # the sentence stands in the served index, not in the ranked one
+
+
+def test_what_nothing_answers_shows_in_confidence_only(source, tmp_path):
+    questions = pd.read_parquet(source / "questions.parquet")
+    nowhere = questions[questions["split"] == "persona"].head(8).copy()
+    nowhere["question_id"] = [f"n{at}" for at in range(8)]
+    nowhere["question"] = [f"Where can I rent {word} in Lisbon?" for word in "abcdefgh"]
+    nowhere["gold"], nowhere["path"], nowhere["answer"] = [[]] * 8, "", ""
+    shutil.copytree(source / "bundle", tmp_path / "bundle")
+    shutil.copy(source / "passages.parquet", tmp_path)
+    pd.concat([questions, nowhere]).to_parquet(tmp_path / "questions.parquet")
+    figures, predictions = run(tmp_path, tmp_path)
+    assert (predictions["set"] == "unanswerable").sum() == 8
+    assert 0 <= figures["abstained_unanswerable_persona_held_out"] <= 1
+    before, _ = run(source, tmp_path)
+    same = ("mrr_full_persona", "ece_persona_held_out", "answer_f1_persona_held_out")
+    assert [figures[name] for name in same] == [before[name] for name in same]
+    assert {row["question_id"] for row in nowhere.to_dict("records")}.isdisjoint(
+        row["id"] for row in asked(tmp_path / "passages.parquet", tmp_path / "questions.parquet")
+    )
 
 
 def test_the_page_stands_alone_and_carries_what_the_final_report_needs(source, tmp_path):

@@ -32,16 +32,19 @@ def evaluate(bundle: Path, corpus: Path, examples: Path, settings: Settings) -> 
     """
     from components.evaluate.retrieval.measure import PROTOCOL, predict, read
     from components.evaluate.retrieval.report import Evaluation, build
-    from components.evaluate.retrieval.summary import Confidence, figures, summarise
+    from components.evaluate.retrieval.summary import Confidence, figures, summarise, summarise_answers
 
     texts, asked_ = read(corpus, examples)
     found = predict(bundle, texts, asked_, settings.threads)
     summary = summarise(found, settings.resamples, settings.seed)
-    confidence = {name: Confidence(found, name, settings.bins) for name in PROTOCOL if name in set(found["set"])}
-    shown = Evaluation(Bundle.read(bundle), texts, asked_, found, summary, confidence)
+    there = [name for name in PROTOCOL if name in set(found["set"])]
+    rest = (settings.bins, settings.resamples, settings.seed)
+    confidence = {name: Confidence(found, name, *rest) for name in there}
+    answered = summarise_answers(found, asked_, texts, settings.resamples, settings.seed)
+    shown = Evaluation(Bundle.read(bundle), texts, asked_, found, summary, confidence, answered)
     sizes = found.groupby("set")["question_id"].nunique()
     counts = {"passages": len(texts), **{f"{name} questions": int(sizes[name]) for name in confidence}}
-    return Evaluated(found, figures(summary, confidence), build(shown, settings.examples), counts)
+    return Evaluated(found, figures(summary, confidence, answered), build(shown, settings.examples), counts)
 
 
 def asked(corpus: Path, examples: Path) -> list[dict[str, Any]]:
@@ -57,7 +60,7 @@ def asked(corpus: Path, examples: Path) -> list[dict[str, Any]]:
     places = {p.question: {g.partition("#")[0].partition("::")[0] for g in p.gold} for p in load_personas()}
     rows: list[dict[str, Any]] = []
     for split in ("persona", "test"):
-        part = table[table["split"] == split].sort_values("question_id")
+        part = table[(table["split"] == split) & (table["gold"].map(len) > 0)].sort_values("question_id")
         part = part.sample(min(len(part), MOST - len(rows)), random_state=0)
         for row in part.to_dict("records"):
             text, persona = str(row["question"]), str(row.get("persona") or "")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.evaluate.scores import Interval
+
 Floats = NDArray[np.float64]
+LEAST = 30
+"""Answers of one bin, at least."""
 
 
 class Bin(NamedTuple):
@@ -45,6 +50,49 @@ def expected_calibration_error(bins: list[Bin]) -> float:
     """Mean gap between confidence and accuracy, weighted by bin size (Naeini et al. 2015), 0 to 1."""
     total = sum(b.size for b in bins)
     return sum(b.size * abs(b.confidence - b.accuracy) for b in bins) / total if total else float("nan")
+
+
+def auroc(confidence: Floats, correct: NDArray[np.bool_]) -> float:
+    """Chance that a right answer has more confidence than a wrong one (Hanley & McNeil 1982); NaN without either."""
+    right, wrong = confidence[correct], np.sort(confidence[~correct])
+    if not len(right) or not len(wrong):
+        return float("nan")
+    below = np.searchsorted(wrong, right, "left") + np.searchsorted(wrong, right, "right")
+    return float(below.mean() / (2 * len(wrong)))
+
+
+def bins_for(count: int, most: int) -> int:
+    """Bins for so many answers: each holds `LEAST` or more, since the gap of a small bin is mostly chance."""
+    return max(2, min(most, count // LEAST))
+
+
+def resampled(figure: Callable[[NDArray[np.int64]], float], count: int, resamples: int, seed: int) -> Floats:
+    """``figure`` of bootstrap samples, given as row numbers int64 [count]; samples without a value are left out."""
+    rng = np.random.default_rng(seed)
+    values = np.asarray([figure(rng.integers(0, count, count)) for _ in range(resamples)], np.float64)
+    return values[np.isfinite(values)]
+
+
+def auroc_interval(confidence: Floats, correct: NDArray[np.bool_], resamples: int, seed: int) -> Interval:
+    """AUROC with its 95 % percentile bootstrap interval over questions."""
+    drawn = resampled(lambda rows: auroc(confidence[rows], correct[rows]), len(correct), resamples, seed)
+    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (float("nan"), float("nan"))
+    return Interval(auroc(confidence, correct), float(low), float(high))
+
+
+def ece_interval(confidence: Floats, correct: NDArray[np.bool_], bins: int, resamples: int, seed: int) -> Interval:
+    """Expected calibration error with its 95 % basic bootstrap interval (Davison & Hinkley 1997, ch. 5.2).
+
+    Resampling adds chance to every bin's gap, so the drawn values lie too high; the basic interval mirrors them at the
+    estimate, which takes that off.
+    """
+
+    def error(rows: NDArray[np.int64]) -> float:
+        return expected_calibration_error(reliability(confidence[rows], correct[rows], bins))
+
+    mine = error(np.arange(len(correct)))
+    low, high = np.quantile(resampled(error, len(correct), resamples, seed), [0.025, 0.975])
+    return Interval(mine, float(max(0.0, 2 * mine - high)), float(max(0.0, 2 * mine - low)))
 
 
 def brier(confidence: Floats, correct: NDArray[np.bool_]) -> float:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
+from components.evaluate.retrieval.measure import NOWHERE
+
 LONG = 0.9
 COPY = 0.6
 MODES = {
@@ -27,7 +29,8 @@ def explain(predictions: pd.DataFrame, passages: pd.DataFrame, questions: pd.Dat
 
     In: ``window`` tokens the encoder reads. Out: set, question, wanted, found (``path:name``), rank, confidence, mode.
     """
-    served = predictions[(predictions["retriever"] == "served") & ~predictions["correct"]]
+    answerable = predictions["set"] != NOWHERE
+    served = predictions[(predictions["retriever"] == "served") & ~predictions["correct"] & answerable]
     rows = passages.set_index("passage_id")
     asked = questions.set_index("question_id")[["question", "gold"]].to_dict("index")
     misses = []
@@ -88,7 +91,8 @@ def count_modes(misses: pd.DataFrame) -> list[dict[str, object]]:
 
 def by_property(predictions: pd.DataFrame, passages: pd.DataFrame, questions: pd.DataFrame) -> list[dict[str, object]]:
     """Share of test questions missed at rank 1, by the wanted passage's kind, documentation and length."""
-    gold = questions.assign(passage_id=[ids[0] for ids in questions["gold"]])[["question_id", "passage_id"]]
+    asked = questions[questions["gold"].map(len) > 0]
+    gold = asked.assign(passage_id=[ids[0] for ids in asked["gold"]])[["question_id", "passage_id"]]
     served = predictions[(predictions["retriever"] == "served") & (predictions["set"] == "test")]
     table = served.merge(gold, on="question_id").merge(
         passages[["passage_id", "kind", "n_tokens", "documented"]], on="passage_id"

@@ -14,11 +14,14 @@ from serving.retrieval.passages import require_columns, withhold
 if TYPE_CHECKING:
     from serving.retrieval.retriever import Retriever
 
-QUESTIONS = ("question_id", "question", "gold", "path", "category", "persona", "split", "withheld")
+QUESTIONS = ("question_id", "question", "answer", "gold", "path", "category", "persona", "split", "withheld")
 PASSAGES = ("passage_id", "path", "name", "kind", "text", "n_tokens", "documented")
 RETRIEVERS = ("served", "dense", "bm25")
 PROTOCOL = {"test": "withheld", "persona": "persona"}
 """How each question set is measured: the test set on withheld texts, the persona set on the served index."""
+
+NOWHERE = "unanswerable"
+"""The set of those persona questions that the source does not answer: only confidence is measured on them."""
 
 
 def read(passages: Path, questions: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -34,9 +37,10 @@ def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, threa
 
     Out: one row a question and retriever (served, dense, bm25): question_id, set, category, persona, retriever, rank
     int32 (1-based, of the best gold passage; passages + 1 if none is indexed), confidence float32 and abstained (served
-    only, else NaN and False), top (5 passage ids), correct (rank 1), path (of the gold passage). Questions whose gold
+    only, else NaN and False), top (5 passage ids), correct (rank 1), path (of the gold passage), answer (the extracted
+    one from the served index, whether or not it would have abstained; served only, else ""). Questions whose gold
     passages are all missing from ``passages`` are left out; sources of one's own have no persona questions, so that
-    set may be absent. Errors: `SluiceError` if no test question is left.
+    set may be absent, and `NOWHERE`, which holds served rows only. Errors: `SluiceError` if no test question is left.
     """
     from serving.load import load
 
@@ -48,9 +52,13 @@ def predict(bundle: Path, passages: pd.DataFrame, questions: pd.DataFrame, threa
                 "questions.parquet: no question of split 'test' has a gold passage in passages.parquet; "
                 "ingest a larger source, so that every split gets files (see components/make_qa)"
             )
-        tables = [_rows(retriever.reindex(withhold(passages, questions)), test, "test")]
+        served = _on(retriever, passages)
+        tables = [_rows(retriever.reindex(withhold(passages, questions)), served, test, "test")]
         if not persona.empty:
-            tables.append(_rows(_on(retriever, passages), persona, "persona"))
+            tables.append(_rows(served, served, persona, "persona"))
+            nowhere = questions[(questions["split"] == "persona") & (questions["gold"].map(len) == 0)]
+            found = _rows(served, served, nowhere.reset_index(drop=True), NOWHERE)
+            tables.append(found[found["retriever"] == "served"])
         return pd.concat(tables, ignore_index=True)
     finally:
         retriever.close()
@@ -69,17 +77,20 @@ def _set(questions: pd.DataFrame, passages: pd.DataFrame, name: str) -> pd.DataF
     return chosen[answerable].reset_index(drop=True)
 
 
-def _rows(retriever: Retriever, questions: pd.DataFrame, name: str) -> pd.DataFrame:
+def _rows(retriever: Retriever, served: Retriever, questions: pd.DataFrame, name: str) -> pd.DataFrame:
+    """One row a question and retriever, ranked by ``retriever`` and answered by ``served``."""
+    answers = served.quotes(questions["question"].tolist())
     ranks = retriever.ranks(questions["question"].tolist(), [list(gold) for gold in questions["gold"]])
     nothing = np.full(len(questions), np.nan, dtype=np.float32)
     tables = []
     for kind in RETRIEVERS:
-        served = kind == "served"
+        mine = kind == "served"
         table = questions[["question_id", "category", "persona", "path"]].copy()
         table["set"], table["retriever"] = name, kind
         table["rank"] = np.asarray(ranks.best[kind], dtype=np.int32)
-        table["confidence"] = np.asarray(ranks.confidence, dtype=np.float32) if served else nothing
-        table["abstained"] = np.asarray(ranks.abstained, dtype=bool) if served else False
+        table["confidence"] = np.asarray(ranks.confidence, dtype=np.float32) if mine else nothing
+        table["abstained"] = np.asarray(ranks.abstained, dtype=bool) if mine else False
+        table["answer"] = answers if mine else ""
         table["top"] = [list(ids[:5]) for ids in ranks.top[kind]]
         table["correct"] = table["rank"] == 1
         tables.append(table)

@@ -72,7 +72,7 @@ def trust(confidence: dict[str, Confidence]) -> Figure:
     for i, (name, found) in enumerate(confidence.items()):
         colour = COLOURS[i]
         x, y, n = zip(*found.bins, strict=True)
-        left.plot(x, y, "o-", ms=4, color=colour, label=f"{name}, ECE {found.ece:.3f} ({n[0]} a bin)")
+        left.plot(x, y, "o-", ms=4, color=colour, label=f"{name}, ECE {found.ece.mean:.3f} ({n[0]} a bin)")
         right.plot(found.curve.coverage, found.curve.risk, color=colour, label=f"{name}, area {found.curve.area:.3f}")
         right.plot(found.coverage, found.risk_answered, "o", color=colour, ms=7)
     left.set(title="Is confidence right?", xlabel="confidence", ylabel="share of first passages right", ylim=(0, 1.02))

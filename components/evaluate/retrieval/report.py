@@ -9,9 +9,14 @@ import pandas as pd
 from components.evaluate.retrieval import pictures
 from components.evaluate.retrieval.failures import by_property, count_modes, explain
 from components.evaluate.retrieval.summary import Confidence
+from components.evaluate.scores import Interval
 from components.report.page import Page
 from serving.bundle import Bundle
 
+ANSWERS = (
+    "Up to three sentences of the first sources against the gold sentence, on the served index, abstained from or not: "
+    "exact match, F1 over words (SQuAD's), and whether the gold sentence is in it, with 95 % bootstrap intervals."
+)
 CAPTIONS = {
     "scores": "Means with 95 % bootstrap intervals, full ranking over all passages. Test questions are sentences of "
     "the documentation, which are cut out of the searched texts; persona questions are in users' own words.",
@@ -31,6 +36,7 @@ class Evaluation:
     predictions: pd.DataFrame
     summary: pd.DataFrame
     confidence: dict[str, Confidence]
+    answers: dict[str, Interval]
 
 
 def build(found: Evaluation, examples: int) -> Page:
@@ -44,6 +50,8 @@ def build(found: Evaluation, examples: int) -> Page:
     page.heading("By slice").figure(pictures.slices(found.summary), CAPTIONS["slices"])
     page.heading("Can its confidence be trusted?").figure(pictures.trust(found.confidence), CAPTIONS["trust"])
     page.table(_trust(found.confidence))
+    page.heading("Is the extracted answer the right sentence?").text(ANSWERS)
+    page.table([{"figure": name, "score": _told(interval)} for name, interval in found.answers.items()])
     _failures(page, found, examples)
     return page
 
@@ -71,17 +79,26 @@ def _numbers(summary: pd.DataFrame) -> list[dict[str, object]]:
     return [{str(k): v for k, v in row.items()} for row in wide.to_dict("records")]
 
 
+def _told(figure: Interval) -> str:
+    return f"{figure.mean:.3f} ({figure.low:.3f}–{figure.high:.3f})"
+
+
 def _trust(confidence: dict[str, Confidence]) -> list[dict[str, object]]:
     names = {
-        "expected calibration error (bins of equal mass)": "ece",
         "Brier score": "brier",
         "share of questions answered": "coverage",
         "share wrong, when it answers": "risk_answered",
         "share that would be wrong, when it abstains": "risk_abstained",
+        "share abstained from, first source right": "abstained_right",
+        "share abstained from, first source wrong": "abstained_wrong",
+        "share abstained from, where nothing answers": "abstained_nowhere",
     }
-    rows = [{"figure": title} | {k: getattr(c, name) for k, c in confidence.items()} for title, name in names.items()]
-    areas = {"figure": "area under risk over coverage"} | {k: c.curve.area for k, c in confidence.items()}
-    return [*rows, areas]
+    spread = {"AUROC, right against wrong first sources": "auroc", "expected calibration error": "ece"}
+    rows: list[dict[str, object]] = []
+    for title, name in (spread | names).items():
+        values = {k: getattr(c, name) for k, c in confidence.items()}
+        rows.append({"figure": title, **{k: _told(v) if name in spread.values() else v for k, v in values.items()}})
+    return [*rows, {"figure": "area under risk over coverage", **{k: c.curve.area for k, c in confidence.items()}}]
 
 
 def _failures(page: Page, found: Evaluation, examples: int) -> None:
