@@ -1,4 +1,4 @@
-"""The quality gate of retrieval: recall and reciprocal rank, personas, BM25 and a constant answer."""
+"""The quality gate of retrieval: recall and reciprocal rank, personas, confidence, BM25 and a constant answer."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from components.evaluate.retrieval.ranks import label as score_label
 from components.gate.compare import Check, Measure, Scores, check, level, slices
 from components.gate.judge import Captions, Level, Quality, Rivals, same_examples
 from components.gate.settings import GateSettings
+from components.gate.trust import Told, enough, tile, trust_checks
 from serving.errors import SluiceError
 
 SETS = {"withheld": "test", "persona": "persona"}
 TITLES = {"test": "Test set", "persona": "Users' own words"}
-COLUMNS = ("question_id", "set", "category", "persona", "retriever", "rank", "top", "path")
+COLUMNS = ("question_id", "set", "category", "persona", "retriever", "rank", "top", "path", "confidence", "abstained")
 LEVELS = (
     "Means with 95 % bootstrap intervals, full ranking over all passages. Test set: the sentence that gave the "
     "question is cut out of the searched text. Users' own words: hand-written questions, on the index as served."
@@ -40,12 +41,16 @@ class Settings(GateSettings):
 
     ``metric`` decides. ``secondary`` metrics and the personas may not fall: the lower end stays above minus the
     tolerance. ``floors`` are absolute. ``diversity``: of the champion's number of distinct first passages.
+    ``confidence_ece``: expected calibration error that the confidence on the personas may not surely exceed; it is
+    judged on ``confidence_questions`` or more.
     """
 
     metric: str = "mrr_full_withheld"
     secondary: tuple[str, ...] = ("recall@10_full_withheld",)
     persona_metric: str = "mrr_full_persona"
     persona_tolerance: float = Field(0.05, ge=0)
+    confidence_ece: float = Field(0.08, gt=0, le=1)
+    confidence_questions: int = Field(40, ge=2)
     floors: dict[str, float] = {"mrr_full_withheld": 0.3, "recall@10_full_withheld": 0.5, "recall@10_full_persona": 0.3}
 
 
@@ -75,15 +80,16 @@ def examine(rivals: Rivals, settings: Settings) -> Quality:
     same_examples(rivals, "question_id")
     checks = _against_champion(rivals, settings)
     rows = levels(rivals, settings)
+    trust, tiles = _trust(rivals, settings)
     return Quality(
         main=checks[0],
-        checks=[*checks, *_against_trivial(rivals, settings)],
+        checks=[*checks, *_against_trivial(rivals, settings), *trust],
         slices=_slices(rivals, settings),
         facts=_facts(rivals, settings),
         limits=_limits(rivals, settings),
         levels=rows,
         unchanged=identical(rivals.champion, rivals.challenger),
-        tiles=_tiles(rows),
+        tiles=[*_tiles(rows), *tiles],
         captions=Captions(LEVELS, FACTS, "questions", 1.04),
     )
 
@@ -129,6 +135,15 @@ def _against_trivial(rivals: Rivals, s: Settings) -> list[Check]:
     constant = mine.with_values(_constant(_rows(rivals.challenger, parse_metric(s.metric)[1], "served")))
     against = "one constant answer"
     return [*found, check(mine, constant, measure, against, 0.0, s, name=f"{s.metric} vs constant")]
+
+
+def _trust(rivals: Rivals, s: Settings) -> tuple[list[Check], list[tuple[str, str, str]]]:
+    """Checks of confidence on the personas, and its tile; no checks where there are too few to judge."""
+    if not _has(rivals, s.persona_metric):
+        return [], []
+    mine, theirs = (Told.of(_rows(t, "persona", "served").reset_index()) for t in (rivals.challenger, rivals.champion))
+    checks = trust_checks(mine, theirs, s.confidence_ece, s) if enough(mine, s.confidence_questions) else []
+    return checks, [tile(mine, s.confidence_questions)]
 
 
 def _constant(rows: pd.DataFrame) -> np.ndarray:

@@ -19,6 +19,13 @@ def ranks(n: int, skill: float, seed: int) -> np.ndarray:
     return 1 + np.floor(difficulty * noise / skill).astype(np.int32)
 
 
+def calibrated(correct: np.ndarray, seed: int) -> np.ndarray:
+    """Confidences of which exactly the stated share is right, and which tell right from wrong fairly well."""
+    random, share = np.random.default_rng(seed), correct.mean()
+    right, wrong = 1.6 * share, 1.6 * (1 - share)
+    return np.where(correct, random.beta(right + 1, wrong, len(correct)), random.beta(right, wrong + 1, len(correct)))
+
+
 def predictions(skill: float, seed: int = 1, n: int = 400, n_persona: int = 90) -> pd.DataFrame:
     tables = []
     for name, count in (("test", n), ("persona", n_persona)):
@@ -31,6 +38,8 @@ def predictions(skill: float, seed: int = 1, n: int = 400, n_persona: int = 90) 
             table["top"] = [[f"p{(i * r) % 997}", "q"] for i, r in enumerate(rank)]
             table["path"] = [f"file{i % 40}.py" for i in range(count)]
             table["correct"] = rank == 1
+            table["confidence"] = calibrated(rank == 1, seed) if retriever == "served" else np.nan
+            table["abstained"] = table["confidence"] < 0.2
             tables.append(table)
     return pd.concat(tables, ignore_index=True).assign(task="retrieval")
 
@@ -117,6 +126,42 @@ def test_a_source_without_persona_questions_is_judged_on_its_test_set(tmp_path):
     assert judge(tmp_path, challenger, champion, base=base).passed
     with pytest.raises(SluiceError, match="hold different examples"):
         judge(tmp_path, challenger, predictions(1.2), base=base)
+
+
+def test_confidence_that_does_not_know_right_from_wrong_stops_a_better_challenger(tmp_path):
+    challenger, champion = predictions(3.0), predictions(1.2)
+    outcome = judge(tmp_path, challenger, champion)
+    assert outcome.passed, outcome.reason
+    figures = json.loads((tmp_path / "verdict.json").read_text())[-1]["figures"]
+    assert figures["confidence_auroc_persona_held_out vs chance, low"] > 0
+    persona = (challenger["set"] == "persona") & (challenger["retriever"] == "served")
+    mixed = challenger.copy()
+    mixed.loc[persona, "confidence"] = np.random.default_rng(7).permutation(challenger.loc[persona, "confidence"])
+    blind = judge(tmp_path, mixed, champion)
+    assert not blind.passed
+    assert "AUROC of confidence on users' held-out questions" in blind.reason and "against chance" in blind.reason
+    assert "against the champion" in blind.reason
+
+
+def test_confidence_far_from_the_share_right_or_abstaining_from_right_answers_stops_it_too(tmp_path):
+    challenger, champion = predictions(3.0), predictions(1.2)
+    persona = (challenger["set"] == "persona") & (challenger["retriever"] == "served")
+    timid = challenger.copy()
+    timid.loc[persona, "confidence"] = challenger.loc[persona, "confidence"] ** 4
+    outcome = judge(tmp_path, timid, champion)
+    assert not outcome.passed and "highest calibration error on users' held-out questions" in outcome.reason
+    silent = challenger.copy()
+    silent.loc[persona, "abstained"] = challenger.loc[persona, "correct"]
+    outcome = judge(tmp_path, silent, champion)
+    assert not outcome.passed and "wrong answers abstained from, less twice that of right ones" in outcome.reason
+
+
+def test_confidence_is_not_judged_on_a_handful_of_questions(tmp_path):
+    few = [predictions(skill, n_persona=30) for skill in (3.0, 1.2, 1.0)]
+    few[0].loc[few[0]["set"] == "persona", "confidence"] = 0.5
+    outcome = judge(tmp_path, few[0], few[1], base=few[2])
+    assert outcome.passed, outcome.reason
+    assert "too few to judge" in (tmp_path / "page.html").read_text()
 
 
 def test_a_failed_data_gate_stops_a_better_challenger(tmp_path):
