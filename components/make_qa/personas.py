@@ -1,5 +1,6 @@
 """The hand-written persona set: questions in users' own words, resolved against the passages of a source."""
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import lru_cache
@@ -18,7 +19,7 @@ class PersonaQuestion(BaseModel):
     """A question, who asks it, and where the answer stands.
 
     A gold entry is ``path::Qualified.name``, or ``path`` for a whole file; ``#phrase`` narrows a documentation
-    that fills several passages to those that hold the phrase.
+    that fills several passages to those that hold the phrase. No gold at all: nothing in this source answers it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -26,13 +27,22 @@ class PersonaQuestion(BaseModel):
     question: str = Field(min_length=8)
     persona: Literal["novice", "experienced", "researcher"]
     category: Literal["what", "why", "how", "parameters", "changed"]
-    gold: tuple[str, ...] = Field(min_length=1)
+    gold: tuple[str, ...]
 
 
 @lru_cache(maxsize=1)
 def load_personas() -> tuple[PersonaQuestion, ...]:
     """The persona set as written in personas.yaml."""
     return tuple(PersonaQuestion.model_validate(entry) for entry in yaml.safe_load(FILE.read_text("utf-8")))
+
+
+def split_of(question: str, path: str) -> str:
+    """``calibration`` (confidence is fitted on it) or ``persona`` (held out for all figures), by a hash of its path.
+
+    Questions about one file lie on one side; those that nothing answers (no path) by their text.
+    """
+    odd = hashlib.sha256((path or question).encode()).digest()[0] % 2
+    return "persona" if odd else "calibration"
 
 
 def resolve(question: PersonaQuestion, places: dict[str, list[int]], texts: Sequence[str]) -> list[int]:

@@ -13,15 +13,17 @@ from components.make_qa.choose import COLUMNS, choose, identity, row
 from components.make_qa.docs import Doc
 from components.make_qa.english import normal
 from components.make_qa.feedback import gold_of, names_of, read_votes, tell
-from components.make_qa.personas import load_personas, places_of, resolve
+from components.make_qa.personas import PersonaQuestion, load_personas, places_of, resolve, split_of
 from components.make_qa.settings import QASettings
 from serving.errors import SluiceError
 from serving.files import atomic_file
+from serving.retrieval.text import sentences as spoken
 
 if TYPE_CHECKING:
     import pandas as pd
 
 log = logging.getLogger(__name__)
+_LEAST_SYMBOLS = 20  # of those that the persona set names: some file names and symbols recur in other people's trees
 _NEEDED = ("passage_id", "path", "name", "kind", "signature", "doc", "body", "text", "summary", "changed_at", "split")
 
 
@@ -53,8 +55,9 @@ class _Source:
 def make_qa(passages: str | Path, settings: QASettings, out: str | Path) -> Made:
     """Write the questions about ``passages`` (parquet of ingest) to ``out`` (parquet; columns ``choose.COLUMNS``).
 
-    Rule-made rows lie in the split of their file; persona rows in split "persona", which no training reads; rows of
-    a generator and of feedback in "train". SluiceError: the file is missing or lacks a column, or no question came out.
+    Rule-made rows lie in the split of their file; persona rows in split "persona", which nothing is fitted on, or
+    "calibration", which confidence alone is fitted on; rows of a generator and of feedback in "train". SluiceError: the
+    file is missing or lacks a column, or no question came out.
     """
     import pandas as pd
 
@@ -122,22 +125,40 @@ def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list
 
 
 def _personas(source: _Source, dropped: Counter[str]) -> list[tuple[Any, ...]]:
+    """The questions that are about this source, each with a sentence that answers it; none where few symbols are."""
     places, rows = places_of(source.rows), []
+    symbols = {entry.partition("#")[0] for question in load_personas() for entry in question.gold if "::" in entry}
+    ours = len(symbols & places.keys()) >= _LEAST_SYMBOLS
     for question in load_personas():
-        gold = resolve(question, places, source.texts)
-        if not gold:
+        gold = resolve(question, places, source.texts) if ours else []
+        if not ours or bool(gold) != bool(question.gold):
             dropped["persona question about another source"] += 1
             continue
-        first = source.rows[gold[0]]
-        answer = first.summary if first.summary in squeeze(source.texts[gold[0]]) else ""
-        answer = answer or source.texts[gold[0]].split("\n", 1)[0]
+        path = source.rows[gold[0]].path if gold else ""
         rows.append(
             row(
-                question.question, squeeze(answer), source.gold(gold), first.path, question.category, "persona",
-                "persona", source.asked_at, persona=question.persona,
+                question.question, _answer(source, question, gold), source.gold(gold), path, question.category,
+                split_of(question.question, path), "persona", source.asked_at, persona=question.persona,
             )
         )  # fmt: skip
     return rows
+
+
+def _answer(source: _Source, question: PersonaQuestion, gold: list[int]) -> str:
+    """The sentence that begins with the phrase that narrowed the gold, else the first passage's summary or title."""
+    for index in gold:
+        told = squeeze(source.texts[index])
+        for entry in question.gold:
+            phrase = squeeze(entry.partition("#")[2])
+            for sentence in spoken(source.rows[index].doc, 99) if phrase else ():
+                if sentence.startswith(phrase) and sentence in told:
+                    return sentence
+    return _summary(source, gold[0]) if gold else ""
+
+
+def _summary(source: _Source, index: int) -> str:
+    text, summary = source.texts[index], source.rows[index].summary
+    return squeeze(summary if summary and summary in squeeze(text) else text.split("\n", 1)[0])
 
 
 def _generated(source: _Source, settings: QASettings, made: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -172,9 +193,7 @@ def _votes(source: _Source, made: list[tuple[Any, ...]], dropped: Counter[str]) 
         elif normal(question) in held_out or any(source.splits[i] != "train" for i in gold):
             dropped["vote about a held-out question or file"] += 1
         else:
-            first = source.rows[gold[0]]
-            answer = first.summary if first.summary in squeeze(source.texts[gold[0]]) else ""
-            answer = squeeze(answer or source.texts[gold[0]].split("\n", 1)[0])
+            answer, path = _summary(source, gold[0]), source.rows[gold[0]].path
             category = category_of(question)
-            rows.append(row(question, answer, source.gold(gold), first.path, category, "train", "feedback", vote.at))
+            rows.append(row(question, answer, source.gold(gold), path, category, "train", "feedback", vote.at))
     return rows

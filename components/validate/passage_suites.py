@@ -39,7 +39,7 @@ def question_rules(settings: ValidateSettings) -> list[Rule]:
         among("english", "english", "a common English word", "no common English word", (True,)),
         between("encoding", "damage", "no mojibake", "damaged encoding", None, settings.mojibake - 1),
         among("category", "category", "a known category", "unknown category", CATEGORIES),
-        among("split", "split", "a known split", "unknown split", (*SPLITS, "persona")),
+        among("split", "split", "a known split", "unknown split", (*SPLITS, "persona", "calibration")),
     ]
 
 

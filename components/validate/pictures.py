@@ -26,7 +26,7 @@ def categories(rows: "pd.DataFrame", column: str = "category", counted: str = "q
     axes = figure.subplots()
     counts = rows.groupby([column, "split"]).size().unstack(fill_value=0)
     base = [0] * len(counts)
-    for split in [s for s in ("train", "val", "test", "persona") if s in counts]:
+    for split in [s for s in ("train", "val", "test", "persona", "calibration") if s in counts]:
         axes.bar(counts.index, counts[split], bottom=base, label=split)
         base = [b + int(c) for b, c in zip(base, counts[split], strict=True)]
     axes.set(ylabel=counted)
