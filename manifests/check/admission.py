@@ -12,6 +12,8 @@ from typing import Any
 from manifests.check.build import Object, label
 
 _LABEL = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+_WORD = r"[A-Za-z0-9]([\w.-]{0,61}[A-Za-z0-9])?"
+_PORTS = ("port", "containerPort", "targetPort", "hostPort", "nodePort")
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
 # Their names become DNS labels; all others may hold dots, and those of RBAC anything that a path may.
 _DNS_LABELS = ("Namespace", "Service", "InferenceService", "InferenceGraph")
@@ -26,7 +28,7 @@ def admission_errors(found: Object) -> list[str]:
     """What of an object the API server would answer with 422, as "Kind name: path: what"."""
     problems = list(_named(found))
     if not problems:
-        problems = list(_of_kind(found))
+        problems = [*_of_kind(found), *_labels(found), *_everywhere(found, "")]
         for path, pod in _pods(found):
             problems += [f"{path}.{problem}" for problem in _pod(pod)]
     return [f"{label(found)}: {problem}" for problem in problems]
@@ -41,6 +43,35 @@ def _named(found: Object) -> Iterator[str]:
         yield f"metadata.name: {name!r} is no name: lower-case letters, digits and hyphens, at most 63"
     if kind not in _WITHOUT_SPEC and not isinstance(found.get("spec"), dict):
         yield "spec: Required value"
+
+
+def _labels(found: Object) -> Iterator[str]:
+    for key, value in (found["metadata"].get("labels") or {}).items():
+        if not re.fullmatch(rf"({_SUBDOMAIN}/)?{_WORD}", key) or not re.fullmatch(rf"({_WORD})?", str(value)):
+            yield f"metadata.labels: {key}: {value} is no label: letters, digits, -, _ and dots, at most 63 of a part"
+
+
+def _everywhere(value: Any, path: str) -> Iterator[str]:
+    """Ports and expressions of selectors, wherever they are."""
+    if isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _everywhere(item, f"{path}[{at}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            place = f"{path}.{key}".lstrip(".")
+            if key in _PORTS and not _is_port(item):
+                yield f"{place}: {item!r} is no port: a number from 1 to 65535, or a name of at most 15 letters"
+            if key == "matchExpressions":
+                for at, one in enumerate(item or []):
+                    if bool(one.get("values")) != (one.get("operator") in ("In", "NotIn")):
+                        yield f"{place}[{at}].values: In and NotIn want some, Exists and DoesNotExist none"
+            yield from _everywhere(item, place)
+
+
+def _is_port(given: Any) -> bool:
+    if isinstance(given, str):
+        return bool(re.fullmatch(r"(?=.*[a-z])[a-z0-9]([a-z0-9-]{0,13}[a-z0-9])?", given))
+    return not isinstance(given, int) or 1 <= given <= 65535
 
 
 def _required(value: dict[str, Any], path: str, *keys: str) -> Iterator[str]:

@@ -1,18 +1,22 @@
 """Runs kustomize, as `kubectl` carries it."""
 
+import re
 import shutil
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import yaml
+from kubernetes.utils import parse_quantity
 
 from serving.errors import SluiceError
 
 Object = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[1]
 OVERLAYS = MANIFESTS / "overlays"
+_QUANTITY = r"[+-]?(\d+(\.\d*)?|\.\d+)([numk]|[MGTPE]|[KMGTPE]i|[eE][+-]?\d{1,2})?"
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -46,6 +50,13 @@ def overlay_directory(name: str) -> Path:
         known = ", ".join(sorted(p.parent.name for p in OVERLAYS.glob("*/kustomization.yaml")))
         raise SluiceError(f"no overlay {name!r} in manifests/overlays; there are: {known}")
     return place
+
+
+def quantity(given: Any) -> Decimal | None:
+    """A Kubernetes quantity as a number, None for what is none: Python reads more, such as 1_0, Infinity or \u0661."""
+    if isinstance(given, bool) or not re.fullmatch(_QUANTITY, str(given), re.ASCII):
+        return None
+    return Decimal(parse_quantity(given))
 
 
 def label(found: Object) -> str:

@@ -7,9 +7,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stderr
 from typing import Any
 
-from kubernetes.utils import parse_quantity
-
-from manifests.check.build import Object, label
+from manifests.check.build import Object, label, quantity
 from serving.errors import SluiceError
 from serving.laptop.modes import ANNOTATION
 from serving.options import Options
@@ -134,16 +132,9 @@ def _words(value: Any, path: str) -> Iterator[str]:
             given = item if isinstance(item, list) else [item]
             if key in _WORDS and (unknown := [g for g in given if isinstance(g, str) and g not in _WORDS[key]]):
                 yield f"{path}.{key}: {unknown[0]!r} is none of {', '.join(sorted(_WORDS[key]))}".lstrip(".")
-            if key in ("storage", "sizeLimit") and isinstance(item, str) and not _is_quantity(item):
+            if key in ("storage", "sizeLimit") and isinstance(item, str) and not (quantity(item) or 0) > 0:
                 yield f"{path}.{key}: {item!r} is no quantity".lstrip(".")
             yield from _words(item, f"{path}.{key}")
-
-
-def _is_quantity(text: str) -> bool:
-    try:
-        return parse_quantity(text) > 0
-    except ValueError:
-        return False
 
 
 def _rules(found: Object) -> Iterator[str]:
@@ -245,12 +236,10 @@ def _bounds(resources: dict[str, Any]) -> Iterator[str]:
         if unknown := set(given) - _RESOURCES:
             yield f"resources.{kind}: unknown {', '.join(sorted(unknown))}"
     amounts = {(k, n): a for k in ("requests", "limits") for n, a in (resources.get(k) or {}).items()}
-    numbers: dict[tuple[str, str], Any] = {}
-    for (kind, name), amount in amounts.items():
-        try:
-            numbers[kind, name] = parse_quantity(amount)
-        except ValueError:
-            yield f"resources.{kind}.{name}: {amount!r} is no quantity"
+    numbers = {key: quantity(amount) for key, amount in amounts.items()}
+    for (kind, name), number in numbers.items():
+        if number is None or number < 0:
+            yield f"resources.{kind}.{name}: {amounts[kind, name]!r} is no quantity"
     for name in resources.get("limits") or {}:
         low, high = numbers.get(("requests", name)), numbers.get(("limits", name))
         if low is not None and high is not None and low > high:

@@ -9,9 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from kubernetes.utils import parse_quantity
-
-from manifests.check.build import Object, label
+from manifests.check.build import Object, label, quantity
 from serving.laptop.modes import ANNOTATION, STANDARD
 from serving.laptop.standard.rules import SCALING
 
@@ -148,18 +146,11 @@ def _keda_target(target: dict[str, Any]) -> Iterator[str]:
     elif target.get(needed) is None:
         yield f"target.type {kind} needs {needed}"
     for key in ("value", "averageValue"):
-        if key in target and not _is_threshold(target[key]):
+        if key in target and not (quantity(target[key]) or 0) > 0:
             yield f"target.{key}: {target[key]!r} is no quantity above 0"
     share = target.get("averageUtilization")
     if share is not None and not 1 <= share <= 100:
         yield f"target.averageUtilization {share} is no percentage from 1 to 100"
-
-
-def _is_threshold(given: Any) -> bool:
-    try:
-        return parse_quantity(given) > 0
-    except (ValueError, ArithmeticError):
-        return False
 
 
 def _traffic(found: Object) -> Iterator[str]:

@@ -10,7 +10,7 @@ import pytest
 
 from components.rollout import cluster
 from manifests.check.admission import admission_errors
-from manifests.check.build import MANIFESTS, OVERLAYS, build
+from manifests.check.build import MANIFESTS, OVERLAYS, build, quantity
 from manifests.check.combinations import ENGINES, _combined, check
 from manifests.check.values import read_values
 from manifests.check.webhook import webhook_errors
@@ -117,6 +117,63 @@ def test_a_required_field_that_is_missing_is_told(kind, path, whole):
     assert admission_errors(one) == []
     (problem, *_) = admission_errors(taken_away(one, path))
     assert problem.startswith(f"{kind} ")
+
+
+WRONG: dict[str, tuple[str, str, Any]] = {
+    "spec.ports[0].port: 0 is no port": ("Service", "spec.ports.0.port", 0),
+    "spec.ports[0].targetPort: '8080' is no port": ("Service", "spec.ports.0.targetPort", "8080"),
+    "containerPort: 65536 is no port": ("Deployment", "spec.template.spec.containers.0.ports.0.containerPort", 65536),
+    "two with the mountPath": (
+        "Deployment",
+        "spec.template.spec.containers.0.volumeMounts",
+        [{"name": "a", "mountPath": "/tmp"}, {"name": "b", "mountPath": "/tmp"}],
+    ),
+    "has 2": ("Deployment", "spec.template.spec.volumes.0", {"name": "a", "emptyDir": {}, "configMap": {"name": "c"}}),
+    "restartPolicy: 'Always', expected OnFailure": (
+        "CronJob",
+        "spec.jobTemplate.spec.template.spec.restartPolicy",
+        "Always",
+    ),
+    "is no label": ("Role", "metadata.labels", {"app.kubernetes.io/part-of": "a b"}),
+    "is no name": ("Service", "metadata.name", "mlflow.tracking"),
+    "and one only": ("PodDisruptionBudget", "spec.minAvailable", 1),
+    "In and NotIn want some": (
+        "NetworkPolicy",
+        "spec.podSelector",
+        {"matchExpressions": [{"key": "a", "operator": "In", "values": []}]},
+    ),
+    "valueFrom: may not be there beside value": (
+        "Deployment",
+        "spec.template.spec.containers.0.env.0",
+        {"name": "A", "value": "b", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+    ),
+}
+
+
+@pytest.mark.parametrize("told", WRONG)
+def test_a_value_that_the_server_refuses_is_told(told, whole):
+    kind, path, value = WRONG[told]
+    one = next(o for o in of_kind(whole, kind) if kind != "Deployment" or o["metadata"]["name"] == "mlflow")
+    *before, last = [int(key) if key.isdigit() else key for key in path.split(".")]
+    changed = copy.deepcopy(one)
+    holder: Any = changed
+    for key in before:
+        holder = holder[key]
+    holder[last] = value
+    assert admission_errors(one) == []
+    assert any(told in problem for problem in admission_errors(changed))
+
+
+@pytest.mark.parametrize("text", ["500m", "2", "0.5", "4Gi", "1e3", "1E", "+1", "1.5Gi", "100k"])
+def test_a_quantity_of_kubernetes_is_one(text):
+    assert quantity(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["1_0", "Infinity", "NaN", " 1", "1 ", "1Gi\n", "0x10", "\u0661", "1gb", "", "1KI", True]
+)
+def test_what_python_alone_reads_as_a_number_is_no_quantity(text):
+    assert quantity(text) is None
 
 
 def keda(values: dict[str, str]) -> dict:
