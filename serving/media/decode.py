@@ -72,6 +72,7 @@ def messages(file: BinaryIO, asked: bytes, alive: Callable[[], None]) -> Iterato
     best = container.streams.best("audio")
     stream, notes = best if best in tracks else tracks[0], []
     if len(tracks) > 1 and asked == READ:
+        yield MEDIA, _about(_describe(container, stream, guessed), [])
         place, why = choose(container, tracks, tracks.index(stream), alive)
         notes.append(why)
         index = tracks[place].index
@@ -85,9 +86,13 @@ def messages(file: BinaryIO, asked: bytes, alive: Callable[[], None]) -> Iterato
     media = _describe(container, stream, guessed)
     if asked == COUNT:
         media = Media(**asdict(media) | {"duration_s": _counted(container, stream, alive)})
-    yield MEDIA, json.dumps(asdict(media) | {"notes": notes}).encode()
+    yield MEDIA, _about(media, notes)
     if asked == READ:
         yield from _Reading(container, stream, alive).messages()
+
+
+def _about(media: Media, notes: list[str]) -> bytes:
+    return json.dumps(asdict(media) | {"notes": notes}).encode()
 
 
 @cache

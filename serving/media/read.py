@@ -3,7 +3,7 @@
 import json
 import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from serving.errors import SluiceError
-from serving.media.decode import COUNT, MEDIA, PROBE, READ, SAMPLES, SILENCE, Media, NoMedia
+from serving.media.decode import COUNT, MEDIA, PROBE, READ, SAMPLES, SILENCE, Media, Message, NoMedia
 from serving.media.levels import RATE, Floats, active, decibels, levels
 from serving.media.sandbox import ask, leash
 
@@ -28,16 +28,18 @@ class TooLong(SluiceError):
 class Recording:
     """An open recording; a context manager, read once from start to end in bounded memory, decoded in a process apart.
 
-    ``media`` describes it, ``notes`` are sentences about what was odd: complete once it was read. ``damaged`` is true
-    once a part could not be decoded or it ended before its declared length: what could be read was given. Time 0 is the
-    container's: sound that starts later is preceded by silence.
+    ``media`` describes it, ``notes`` are sentences about what was odd; both are final once it was read, for only then
+    is it known which of several audio tracks speaks. ``damaged`` is true once a part could not be decoded or it ended
+    before its declared length: what could be read was given. Time 0 is the container's: sound that starts later is
+    preceded by silence.
     """
 
     def __init__(self, source: Source) -> None:
         """Open a path or the bytes of a file. Errors: `NoMedia`; `SluiceError` for an absent or cut-off file."""
         self._name = _name_of(source)
-        self._messages = _asked(source, READ)
-        self.media, self.notes = _described(next(self._messages))
+        held = leash()
+        first, self._messages = (held and held.take(source)) or _begun(source)
+        self.media, self.notes = _described(first)
         self.damaged = False
         self.seconds = 0.0
 
@@ -80,6 +82,8 @@ class Recording:
                 left = int(body)
                 for at in range(0, left, 30 * RATE):
                     yield np.zeros(min(30 * RATE, left - at), np.float32)
+            elif kind == MEDIA:
+                self.media, self.notes = _described((kind, body))
             else:
                 end = json.loads(body)
                 self.notes += end["notes"]
@@ -124,7 +128,13 @@ def length(source: Source, most: float) -> float:
 
     A claim over ``most`` is not believed, but counted from the packets. Errors: as `Recording`.
     """
-    claimed = probe(source).duration_s
+    held = leash()
+    if held is None:
+        claimed = probe(source).duration_s
+    else:  # it will be read next
+        first, rest = _begun(source)
+        claimed = _described(first)[0].duration_s
+        held.keep(source, first, rest)
     if claimed > most:
         counted = _media(source, COUNT).duration_s
         return counted if counted > most else math.nan
@@ -142,6 +152,11 @@ def _media(source: Source, asked: bytes) -> Media:
         return _described(next(answers))[0]
 
 
+def _begun(source: Source) -> tuple[Message, Generator[Message]]:
+    messages = _asked(source, READ)
+    return next(messages), messages
+
+
 def _described(message: tuple[bytes, bytes]) -> tuple[Media, list[str]]:
     kind, body = message
     if kind != MEDIA:
@@ -155,7 +170,7 @@ def _name_of(source: Source) -> str:
     return "recording" if isinstance(source, bytes) else Path(source).name
 
 
-def _asked(source: Source, asked: bytes) -> Any:
+def _asked(source: Source, asked: bytes) -> Generator[Message]:
     """The decoder's messages, its errors under the file's name."""
     name = _name_of(source)
     with _opened(source, name) as file:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
@@ -49,6 +49,15 @@ class Leash:
         self.most, self._is_cut = most, False
         self._lock = threading.Lock()
         self._lines: set[socket.socket] = set()
+        self._kept: dict[int, tuple[Message, Generator[Message]]] = {}
+
+    def keep(self, source: object, first: Message, rest: Generator[Message]) -> None:
+        """Leave the messages about ``source`` to whoever reads it next."""
+        self._kept[id(source)] = first, rest
+
+    def take(self, source: object) -> tuple[Message, Generator[Message]] | None:
+        """What was kept of ``source``, once."""
+        return self._kept.pop(id(source), None)
 
     def run(self, work: Callable[..., T], *args: object) -> T:
         """What ``work`` returns."""
@@ -65,6 +74,8 @@ class Leash:
             for line in self._lines:
                 with suppress(OSError):
                     line.shutdown(socket.SHUT_RDWR)
+        while self._kept:
+            self._kept.popitem()[1][1].close()
 
     def hold(self, line: socket.socket) -> None:
         """Take one more. Errors: `Stopped`."""
@@ -93,7 +104,7 @@ def start() -> None:
         _ZYGOTE.start()
 
 
-def ask(file: BinaryIO, asked: bytes) -> Iterator[Message]:
+def ask(file: BinaryIO, asked: bytes) -> Generator[Message]:
     """The messages of `serving.media.decode.messages`; closing the iterator ends the decoder.
 
     Errors, as sentences without the file's name: `NoMedia`, `SluiceError`, `Stopped`.
@@ -113,7 +124,7 @@ def ask(file: BinaryIO, asked: bytes) -> Iterator[Message]:
                 held.drop(line)
 
 
-def _answers(line: socket.socket) -> Iterator[Message]:
+def _answers(line: socket.socket) -> Generator[Message]:
     line.settimeout(WAIT_S)
     while True:
         kind, size = HEAD.unpack(_exactly(line, HEAD.size))
