@@ -5,35 +5,25 @@ Runs where strangers' bytes can do no harm: see `serving.media.zygote`.
 
 import json
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from serving.errors import SluiceError
-from serving.media.levels import RATE
-from serving.media.mix import CHANNELS, HERTZ, Mixer, Shorts, sane
-from serving.media.tracks import choose, title
+from serving.media.mix import CHANNELS, HERTZ
+from serving.media.reading import Message, Reading, Rest
+from serving.media.tracks import choose
 
 FORMATS = "wav,w64,mp3,mov,mp4,m4a,ogg,flac,matroska,webm,aac,aiff,au,caf,amr,avi,asf,flv,mpeg,mpegts"
 """What is opened. Playlists (HLS, concat) are not: they would read other files and addresses on behalf of an upload."""
 PROBE, COUNT, READ = b"P", b"C", b"R"
 """What may be asked: the description; it, with the length counted packet by packet; it, and the sound."""
-MEDIA, SAMPLES, SILENCE, END, ERROR = b"M", b"S", b"Z", b"E", b"N"
-"""Kinds of messages: JSON of `Media` and ``notes``; int16 samples; their number as text; JSON; JSON of an error."""
+MEDIA, ERROR = b"M", b"N"
+"""Kinds of messages beside those of `serving.media.reading`: JSON of `Media` and ``notes``; JSON of an error."""
 
 _STREAMS, _TRACKS = 256, 8
-_BATCH, _AHEAD, _FAILURES = 2 * RATE, 32, 20_000
-_CLOCKLESS = ("mp3", "aac", "amr", "amrnb", "amrwb")
-"""Containers without time stamps: what FFmpeg makes up for them drifts once the rate has changed."""
-_GAP, _LONG_GAP, _MOST_GAPS = 0.1, 60.0, 12 * 3600.0
-"""Seconds: gaps in the time stamps that count, that a later stamp must confirm, and that are filled in all."""
-
-Message = tuple[bytes, bytes]
 
 
 class NoMedia(SluiceError):
@@ -66,11 +56,9 @@ def messages(file: BinaryIO, asked: bytes, alive: Callable[[], None]) -> Iterato
     from av.stream import Discard
 
     container, guessed = _open(file)
-    tracks = [stream for stream in container.streams.audio if _sane(stream)][:_TRACKS]
-    if not tracks:
-        raise NoMedia(_lacking(container))
-    best = container.streams.best("audio")
-    stream, notes = best if best in tracks else tracks[0], []
+    tracks = _tracks(container)
+    stream = _best(container, tracks)
+    notes: list[str] = []
     if len(tracks) > 1 and asked == READ:
         yield MEDIA, _about(_describe(container, stream, guessed), [])
         place, why = choose(container, tracks, tracks.index(stream), alive)
@@ -88,7 +76,7 @@ def messages(file: BinaryIO, asked: bytes, alive: Callable[[], None]) -> Iterato
         media = Media(**asdict(media) | {"duration_s": _counted(container, stream, alive)})
     yield MEDIA, _about(media, notes)
     if asked == READ:
-        yield from _Reading(container, stream, alive).messages()
+        yield from Reading(container, stream, file, _usual, alive).messages()
 
 
 def _about(media: Media, notes: list[str]) -> bytes:
@@ -106,7 +94,7 @@ def _audio_codecs() -> str:
     return ",".join(names)
 
 
-def _open(file: BinaryIO) -> tuple[Any, bool]:
+def _open(file: BinaryIO | Rest) -> tuple[Any, bool]:
     """The container, and whether the length that it tells is FFmpeg's guess from the bit rate.
 
     No picture is decoded: only audio decoders may run. No other file or address is opened.
@@ -135,6 +123,23 @@ def _open(file: BinaryIO) -> tuple[Any, bool]:
         name = error.__class__.__name__
         raise NoMedia(f"no recording of a known format ({name}); give an audio or video file") from None
     return container, any("duration from bitrate" in text for _, _, text in said)
+
+
+def _tracks(container: Any) -> list[Any]:
+    tracks = [stream for stream in container.streams.audio if _sane(stream)][:_TRACKS]
+    if not tracks:
+        raise NoMedia(_lacking(container))
+    return tracks
+
+
+def _best(container: Any, tracks: list[Any]) -> Any:
+    best = container.streams.best("audio")
+    return best if best in tracks else tracks[0]
+
+
+def _usual(file: Rest) -> tuple[Any, Any]:
+    container, _ = _open(file)
+    return container, _best(container, _tracks(container))
 
 
 def _sane(stream: Any) -> bool:
@@ -190,107 +195,3 @@ def _counted(container: Any, stream: Any, alive: Callable[[], None]) -> float:
                 if number % 10_000 == 0:
                     alive()
     return seconds if seconds > 0 else math.nan
-
-
-class _Reading:
-    """One pass over one track."""
-
-    def __init__(self, container: Any, stream: Any, alive: Callable[[], None]) -> None:
-        self._container, self._stream, self._alive = container, stream, alive
-        # Players count time from the container's first stream, be it sound or picture.
-        self._origin = (container.start_time or 0) / 1e6
-        self._due = self._filled = self._lost = 0.0
-        self._notes: list[str] = []
-        self._damaged = False
-        self._held: list[Shorts] = []
-
-    def messages(self) -> Iterator[Message]:
-        mixer = Mixer()
-        shapes: set[tuple[int, int]] = set()
-        for frame, following in _ahead(self._frames()):
-            gap = self._gap(frame, following)
-            if gap:
-                yield from self._samples(mixer.cut(), all_of_them=True)
-                yield SILENCE, str(round(gap * RATE)).encode()
-            self._due += frame.samples / frame.sample_rate
-            shapes.add((frame.sample_rate, frame.layout.nb_channels))
-            yield from self._samples(mixer.push(frame))
-        yield from self._samples(mixer.end(), all_of_them=True)
-        if len(shapes) > 1:
-            told = ", ".join(f"{rate} Hz {title(channels)}" for rate, channels in sorted(shapes)[:4])
-            self._notes.append(f"it changes on its way ({told})")
-        if mixer.cancelled:
-            self._notes.append("its channels cancel each other out, so one of them was read alone where they do")
-        yield END, json.dumps({"damaged": self._damaged, "notes": self._notes}).encode()
-
-    def _samples(self, parts: Iterable[Shorts], all_of_them: bool = False) -> Iterator[Message]:
-        """Messages of a second or two each, for a codec's frames are a hundred times shorter."""
-        self._held += parts
-        count = sum(map(len, self._held))
-        if count >= _BATCH or (count and all_of_them):
-            self._alive()
-            yield SAMPLES, np.concatenate(self._held).astype("<i2", copy=False).tobytes()
-            self._held = []
-
-    def _gap(self, frame: Any, following: Any) -> float:
-        """Seconds of silence before ``frame``, as its time stamp tells and, for a long one, a later stamp confirms."""
-        clock = self._container.format.name not in _CLOCKLESS
-        if clock and frame.time is None:
-            return 0.0
-        gap = frame.time - self._origin - self._due if clock else self._lost
-        if gap <= _GAP:
-            return 0.0
-        self._lost = 0.0
-        if clock and gap > _LONG_GAP and (following is None or following.time is None or following.time < frame.time):
-            return 0.0
-        if self._filled + gap > _MOST_GAPS:
-            at, hours = self._due, gap / 3600
-            self._notes.append(
-                f"its clock jumps by {hours:.1f} h at {at:.0f} s; over {_MOST_GAPS / 3600:g} h of gaps are not "
-                "filled with silence, so what follows is told earlier by as much"
-            )
-            self._damaged, self._origin = True, self._origin + gap
-            return 0.0
-        self._filled += gap
-        self._due += gap
-        if gap > _LONG_GAP:
-            self._notes.append(f"{gap:.0f} s without any sound from {self._due - gap:.0f} s on are silence")
-        return gap
-
-    def _frames(self) -> Iterator[Any]:
-        from av.error import FFmpegError
-
-        packets, failures = self._container.demux(self._stream), 0
-        while failures < _FAILURES:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except FFmpegError:
-                self._damaged = True
-                return
-            try:
-                failures += 1
-                for frame in packet.decode():
-                    failures = 0
-                    if sane(frame):
-                        yield frame
-                    else:
-                        self._damaged = True
-            except FFmpegError:
-                # Files that are joined hold the next one's tags in mid stream, which are no sound.
-                if bytes(packet)[:3] not in (b"ID3", b"TAG", b"APE"):
-                    self._damaged = True
-                    self._lost += float((packet.duration or 0) * packet.time_base)
-
-
-def _ahead(frames: Iterator[Any]) -> Iterator[tuple[Any, Any]]:
-    """Each frame with one a little later, up to `_AHEAD` frames; the last one with None."""
-    held: deque[Any] = deque()
-    for frame in frames:
-        held.append(frame)
-        if len(held) > _AHEAD:
-            yield held.popleft(), frame
-    while held:
-        frame = held.popleft()
-        yield frame, held[-1] if held else None

@@ -12,8 +12,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from serving.errors import SluiceError
-from serving.media.decode import COUNT, MEDIA, PROBE, READ, SAMPLES, SILENCE, Media, Message, NoMedia
+from serving.media.decode import COUNT, MEDIA, PROBE, READ, Media, NoMedia
 from serving.media.levels import RATE, Floats, active, decibels, levels
+from serving.media.reading import SAMPLES, SILENCE, Message
 from serving.media.sandbox import ask, leash
 
 Source = Path | str | bytes

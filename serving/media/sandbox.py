@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from serving.errors import SluiceError
-from serving.media.decode import END, ERROR, Message, NoMedia, messages
+from serving.media.decode import ERROR, NoMedia, messages
+from serving.media.reading import END, Message
 from serving.media.zygote import ALIVE, CPU_S, DIED, HEAD
 
 log = logging.getLogger(__name__)

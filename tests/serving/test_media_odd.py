@@ -58,6 +58,14 @@ def test_a_gap_is_silence_and_later_words_keep_their_times(form: str, gap: float
     assert ("without any sound" in " ".join(recording.notes)) == (gap > 60)
 
 
+def test_chained_ogg_is_read_to_its_end_even_where_its_channels_change() -> None:
+    layouts = ("mono", "stereo", "stereo", "mono")
+    parts = [encode("libopus", [[(0, TALK)]], "ogg", layout, rate=48_000) for layout in layouts]
+    samples, recording = heard(b"".join(parts))
+    assert starts(samples) == pytest.approx([5 * n + at for n in range(4) for at in (0.3, 2.8)], abs=0.11)
+    assert not recording.damaged
+
+
 def test_sound_that_begins_eleven_minutes_after_the_picture_is_not_early() -> None:
     file = io.BytesIO()
     with av.open(file, "w", format="matroska") as out:
