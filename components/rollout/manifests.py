@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from components.rollout.modes import fitting, whole_percent
-from components.rollout.objects import Object, predictor_of
+from components.rollout.objects import Object, Release, predictor_of
 from serving.errors import SluiceError
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
@@ -34,6 +34,17 @@ class Manifests:
         if kept or flags:
             model["args"] = [*kept, *flags]
         return Manifests(service, self.runtime)
+
+    def outdated(self, release: Release) -> str:
+        """What to know where a release is served with other arguments than these, "" where it is not.
+
+        KServe refuses a second predictor of the same bundle in Standard mode, so they wait for the next one.
+        """
+        live = (release.predictor.get("model") or {}).get("args") or []
+        wanted = self.service["spec"]["predictor"]["model"].get("args") or []
+        if live == wanted:
+            return ""
+        return f"served with {' '.join(live) or 'no arguments'}; {' '.join(wanted) or 'none'} come with the next bundle"
 
     def fitting(self, live: Object | None) -> "Manifests":
         """The same in the mode to roll out in, see `components.rollout.modes.fitting`."""

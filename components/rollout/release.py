@@ -51,14 +51,16 @@ def release(
     from components.rollout.manifests import read_manifests
     from load_tests.asked import read_asked
 
-    content, manifests = _digest(bundle), read_manifests(system, settings.manifests)
+    content = _digest(bundle)
+    manifests = read_manifests(system, settings.manifests).with_flags(settings.serving.flags())
     with closing(Cluster()) as cluster:
         live = cluster.find(system)
         manifests.fitting(live)
         now = observe(live) if live else None
         decision = decide(now, content, settings.steps)
         if now and decision.move is Move.DONE and now.settled and not now.failure:
-            return True, _recall(cluster, system, content, decision.reason, verdicts, report)
+            reason = "; ".join(filter(None, (decision.reason, manifests.outdated(now.release))))
+            return True, _recall(cluster, system, content, reason, verdicts, report)
         candidate, watch = Candidate(system, content, _address(uri, bundle), version), Watcher()
         rows = _remember(system, read_asked(asked))
         outcome = _bring(cluster, candidate, champion, now, rows, settings, watch)

@@ -336,3 +336,6 @@ def test_what_is_said_of_serving_takes_the_place_of_the_manifests_own(mode, monk
     assert args == ["--max-body=16000000", "--max-batch=4", "--deadline=20.0"]
     assert plain.service["spec"]["predictor"]["model"]["args"] == ["--max-body=16000000", "--deadline=50"]
     assert plain.with_flags([]).service == plain.service
+    served = Release("bundle", "1", plain.predictor("file:///bundle", "sluice"))
+    assert plain.outdated(served) == ""
+    assert "--max-batch=4 --deadline=20.0 come with the next bundle" in told.outdated(served)

@@ -14,8 +14,6 @@ from serving.access import read_access
 from serving.errors import SluiceError
 from serving.limits import Limits
 
-from serving.errors import SluiceError
-
 
 def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "SLUICE_HOME": str(home), "KUBECONFIG": str(home / "serving" / "kubeconfig")}
