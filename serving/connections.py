@@ -77,14 +77,17 @@ class _Bounded(HttpToolsProtocol):
         return not self._in_body and (self.cycle is None or self.cycle.response_complete)
 
     def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
         if self._over:
             return
+        self._unset_keepalive_if_required()
         self._size, self._moved = len(data), False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._moved = True  # answered as if it had not asked for another protocol
+            # Answered as if it had not asked for another protocol, which the parser reads nothing after.
+            self._moved = self._over = True
+            if self.cycle is not None:
+                self.cycle.keep_alive = False
         except httptools.HttpParserError as error:
             cause = error.__context__
             self._refuse(cause.status if isinstance(cause, _Refused) else 400)
