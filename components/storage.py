@@ -52,7 +52,7 @@ def fetch(url: str, content: str) -> Path:
         if not names:
             raise FileNotFoundError("nothing is stored there")
         with atomic_dir(target) as scratch:
-            for name in names:
+            for name in map(_safe, names):
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(f"{root}/{name}", str(scratch / name))
             if (found := digest(scratch)) != content:
@@ -106,6 +106,13 @@ class _Asked:
                 f"{self._url}: the object store refused or does not answer ({error}); see SLUICE_ARTIFACTS, "
                 "AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
+
+
+def _safe(name: str) -> str:
+    """The name of an object below the place that is fetched. Errors: `SluiceError` for one that would leave it."""
+    if any(part in ("", ".", "..") for part in name.split("/")) or any(sign in name for sign in "\\\0:"):
+        raise SluiceError(f"object {name[:200]!r}: its key would be written outside its directory; nothing was fetched")
+    return name
 
 
 def _sizes(store: Any, root: str) -> dict[str, int]:

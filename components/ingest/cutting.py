@@ -9,7 +9,7 @@ from typing import NamedTuple
 from components.ingest.markdown import read_markdown
 from components.ingest.prose import squeeze, summary
 from components.ingest.python_source import read_python
-from components.ingest.records import Record, Skipped
+from components.ingest.records import Record, Skipped, mended_record
 from components.ingest.window import Window, break_at
 
 _HEADER_SIGNATURE = 240
@@ -67,6 +67,7 @@ def _window(tokenizer: str, max_tokens: int) -> Window:
 
 def cut_all(records: list[Record], window: Window, max_parts: int) -> list[Cut]:
     """Cut every record, in order."""
+    records = [mended_record(record) for record in records]
     tops = [headers(r) for r in records]
     window.learn(f"{top[0]} {r.doc} {r.body[:_BODY_CHARS]}" for top, r in zip(tops, records, strict=True))
     out = []

@@ -1,8 +1,8 @@
-"""Which files of a source are read: regular files of known kinds, each once; loops and giants are named and skipped."""
+"""Which files of a source are read: regular files of known kinds below its root, each once; the others are named."""
 
 import fnmatch
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -11,7 +11,9 @@ from components.ingest.settings import IngestSettings
 from serving.errors import SluiceError
 
 SUFFIXES = {".py": "python", ".pyi": "python", ".md": "markdown", ".mdx": "markdown", ".markdown": "markdown"}
-_NEVER = {"__pycache__", "node_modules", "site-packages", "dist", "build", "venv", "env"}
+_OTHERS = {"node_modules": "packages of others", "site-packages": "packages of others"}
+_MADE = {"dist", "build", "venv", "env"}
+"""Names of what builds and virtual environments leave, and of packages too: pypa/build, rllib/env."""
 
 
 def source_root(source: str) -> Path:
@@ -34,14 +36,16 @@ def matches(path: str, globs: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(path, g) and ("/" in g or "/" not in path) for g in globs)
 
 
-def select(root: Path, part: str, default_source: bool, settings: IngestSettings) -> tuple[list[str], list[Skipped]]:
-    """Relative posix paths to read, sorted, and what was left out.
+def select(
+    root: Path, part: str, default_source: bool, settings: IngestSettings, tracked: Collection[str] = ()
+) -> tuple[list[str], list[Skipped]]:
+    """Relative posix paths to read, sorted, and what was left out; ``tracked``: files that git knows.
 
     Part "core" narrows the default source only; a directory the user named is always read whole.
     """
     if part not in ("core", "all"):
         raise SluiceError(f"part {part!r}: unknown; use 'core' (a named subset of the default source) or 'all'")
-    paths, skipped = walk(root, settings.max_file_bytes)
+    paths, skipped = walk(root, settings.max_file_bytes, tracked)
     globs: Sequence[str] = settings.core if part == "core" and default_source else ()
     kept = [p for p in paths if (not globs or matches(p, globs)) and not matches(p, settings.exclude)]
     if globs:
@@ -49,11 +53,16 @@ def select(root: Path, part: str, default_source: bool, settings: IngestSettings
     return kept, skipped
 
 
-def walk(root: Path, max_bytes: int) -> tuple[list[str], list[Skipped]]:
-    """All readable files of known kinds below ``root``; linked directories are followed, a loop is skipped by name."""
+def walk(root: Path, max_bytes: int, tracked: Collection[str] = ()) -> tuple[list[str], list[Skipped]]:
+    """All readable files of known kinds below ``root``.
+
+    Links are followed as long as they stay below it; those that leave or repeat are skipped by name, and so are
+    directories that hold nothing of the source. Names that start with a dot are passed over.
+    """
     paths: list[str] = []
     skipped: list[Skipped] = []
     seen: set[tuple[int, int]] = set()
+    folders = {parent for path in tracked for parent in _parents(path)}
     for folder, names, files in os.walk(root, followlinks=True):
         here = os.stat(folder)
         if (here.st_dev, here.st_ino) in seen:
@@ -61,16 +70,48 @@ def walk(root: Path, max_bytes: int) -> tuple[list[str], list[Skipped]]:
             names.clear()
             continue
         seen.add((here.st_dev, here.st_ino))
-        names[:] = sorted(n for n in names if n not in _NEVER and not n.startswith("."))
+        wanted = []
+        for name in sorted(n for n in names if not n.startswith(".") and n != "__pycache__"):
+            path = os.path.join(folder, name)
+            if why := _leaves(path, root) or _foreign(path, _relative(path, root) in folders):
+                skipped.append(Skipped(_relative(path, root), why))
+            else:
+                wanted.append(name)
+        names[:] = wanted
         for file in sorted(files):
             if os.path.splitext(file)[1].lower() not in SUFFIXES:
                 continue
             path = os.path.join(folder, file)
-            if why := _unreadable(path, max_bytes):
+            if why := _leaves(path, root) or _unreadable(path, max_bytes):
                 skipped.append(Skipped(_relative(path, root), why))
             else:
                 paths.append(_relative(path, root))
     return sorted(paths), sorted(skipped)
+
+
+def _parents(path: str) -> Iterable[str]:
+    while path := path.rpartition("/")[0]:
+        yield path
+
+
+def _leaves(path: str, root: Path) -> str:
+    """Why a link is not followed; "" for what is no link, or stays in the source (its .git is no part of it)."""
+    if not os.path.islink(path):
+        return ""
+    target = Path(os.path.realpath(path))
+    return "" if target.is_relative_to(root) and ".git" not in target.parts else "a link that leaves the source"
+
+
+def _foreign(path: str, tracked: bool) -> str:
+    """Why a directory is no part of the source; "" for one that is."""
+    name = os.path.basename(path)
+    if os.path.isfile(os.path.join(path, "pyvenv.cfg")):
+        return "a virtual environment"
+    if name in _OTHERS and not tracked:
+        return _OTHERS[name]
+    if name in _MADE and not tracked and not os.path.isfile(os.path.join(path, "__init__.py")):
+        return "looks like the output of a build or an environment: it has no __init__.py, and git does not track it"
+    return ""
 
 
 def _relative(path: str, root: Path) -> str:

@@ -1,11 +1,11 @@
 """What git knows: commits as records, and per file how often, when and by which commit it last changed."""
 
 import re
-import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
 from components.ingest.records import Record
+from components.ingest.repository import NoHistory, git_log
 
 _FIELDS = "%x1e%H%x1f%ct%x1f%B%x1f"
 _TRAILER = re.compile(r"^(?:Signed-off-by|Co-authored-by|Change-Id|Reviewed-by)\b.*$", re.IGNORECASE | re.MULTILINE)
@@ -20,17 +20,24 @@ class Change(NamedTuple):
 
 
 class History(NamedTuple):
-    """``files`` by path relative to the source; ``commits`` newest first. Both empty without history."""
+    """``files`` by path relative to the source; ``commits`` newest first; ``lack``: a sentence on what is missing.
+
+    All empty for a source that lies in no repository.
+    """
 
     files: dict[str, Change]
     commits: list[Record]
+    lack: str = ""
 
 
 def read_history(root: Path, max_commits: int) -> History:
-    """Read ``git log`` of what lies below ``root``; empty where git is missing or ``root`` holds no tracked file."""
-    log = _git(
-        root, "log", "--relative", "--name-only", "--no-merges", "--no-renames", f"--format={_FIELDS}", "--", "."
-    )
+    """Read ``git log`` of what lies below ``root``, in the way of `components.ingest.repository`."""
+    try:
+        log, shallow = git_log(
+            root, "--relative", "--name-only", "--no-merges", "--no-renames", f"--format={_FIELDS}", "--", "."
+        )
+    except NoHistory as why:
+        return History({}, [], str(why))
     files: dict[str, Change] = {}
     commits: list[Record] = []
     for entry in log.split("\x1e")[1:]:
@@ -41,7 +48,8 @@ def read_history(root: Path, max_commits: int) -> History:
             files[name] = Change(1, int(at), sha) if known is None else known._replace(touched=known.touched + 1)
         if len(commits) < max_commits and touched:
             commits.append(_record(sha, int(at), message, touched))
-    return History(files, commits)
+    lack = "a shallow clone: dates and numbers of changes begin with its oldest commit; `git fetch --unshallow`"
+    return History(files, commits, lack if shallow and files else "")
 
 
 def _record(sha: str, at: int, message: str, touched: list[str]) -> Record:
@@ -51,12 +59,3 @@ def _record(sha: str, at: int, message: str, touched: list[str]) -> Record:
     return Record(
         f"commits/{sha[:12]}", sha, "commit", f"commit {sha[:12]} touches {files}", doc, "", 0, 0, sha, "", at
     )
-
-
-def _git(root: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(root), "-c", "core.quotePath=false", *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, check=False, timeout=300)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.decode(errors="replace") if done.returncode == 0 else ""

@@ -19,7 +19,7 @@ from components.ingest.history import read_history
 from components.ingest.issues import read_issues
 from components.ingest.passages import table, unique
 from components.ingest.progress import track
-from components.ingest.records import Skipped
+from components.ingest.records import Skipped, mended
 from components.ingest.settings import TRANSFORMERS_URL, IngestSettings
 from components.ingest.window import Window
 from serving.errors import SluiceError
@@ -52,11 +52,12 @@ def ingest(source: str, part: str, settings: IngestSettings, out: str | Path) ->
     nothing in it to read.
     """
     root = source_root(source)
-    paths, skipped = select(root, part, not source, settings)
+    history = read_history(root, settings.max_commits)
+    paths, skipped = select(root, part, not source, settings, history.files)
+    skipped += [Skipped(".git", history.lack)] if history.lack else []
     window = Window(settings.tokenizer, settings.max_tokens)
     cuts, bad, size = _read_files(root, paths, settings)
     skipped += bad
-    history = read_history(root, settings.max_commits)
     issues, bad = read_issues(settings.issues) if settings.issues else ([], [])
     skipped += bad
     cuts += cut_all([*history.commits, *issues], window, settings.max_parts)
@@ -65,7 +66,7 @@ def ingest(source: str, part: str, settings: IngestSettings, out: str | Path) ->
             f"source {source or root}: nothing to index in {len(paths)} Python and Markdown files "
             f"({len(skipped)} skipped); name a directory with documented code or text"
         )
-    times = {} if history.files else {p: int((root / p).stat().st_mtime) for p in paths}
+    times = {mended(p): int((root / p).stat().st_mtime) for p in paths if mended(p) not in history.files}
     frame = table(unique(cuts), history.files, times, _url(settings, not source))
     digest = _digest(frame)
     _write(frame, Path(out), {"source": source or "transformers", "part": part, "bytes": size, "skipped": skipped})

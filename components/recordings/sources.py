@@ -1,5 +1,6 @@
 """Which files a source holds: a file, a folder or a bucket's prefix, listed and fetched through fsspec."""
 
+import logging
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 from serving.errors import SluiceError
 
+log = logging.getLogger(__name__)
 SAMPLES = Path(__file__).with_name("samples")
 REFERENCES = (".vtt", ".srt")
 _BESIDE = {*REFERENCES, ".txt", ".md", ".json", ".yaml", ".yml", ".csv", ".html", ".py", ".pdf", ".log", ".parquet"}
@@ -72,7 +74,7 @@ def open_source(source: str) -> Source:
         if filesystem.isfile(root):
             parent, name = root.rsplit("/", 1)
             return Source(filesystem, parent, [name], _beside(_relative(filesystem.ls(parent, detail=False), parent)))
-        found = _relative(filesystem.find(root), root)
+        found = [file for file in _relative(filesystem.find(root), root) if not _leaves(filesystem, root, file)]
     except (OSError, ImportError, ValueError) as error:
         raise SluiceError(
             f"source {place}: cannot be read ({error}); name a file, a folder or an s3:// prefix"
@@ -83,6 +85,16 @@ def open_source(source: str) -> Source:
             f"source {place}: no recording in it; name a folder or prefix that holds audio or video files"
         )
     return Source(filesystem, root, recordings, _beside(found))
+
+
+def _leaves(filesystem: Any, root: str, file: str) -> bool:
+    """Is the file of a folder here a link to somewhere else? Then it is none of the source's, and the log says so."""
+    if "file" not in _protocols(filesystem):
+        return False
+    if Path(root, file).resolve().is_relative_to(Path(root).resolve()):
+        return False
+    log.warning("skipped %s: a link that leaves the source", file)
+    return True
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

@@ -127,3 +127,15 @@ def test_a_cluster_is_told_the_place_of_a_bundle_that_outlives_the_run():
     assert address("/runs/1/stored", {"stored": "s3://sluice/bundles/x"}) == "s3://sluice/bundles/x"
     assert address("s3://runs/1/bundle", {}) == "s3://runs/1/bundle"
     assert address("/runs/1/bundle", {"version": "1"}) == ""  # the rollout takes the directory itself
+
+
+@pytest.mark.parametrize("key", ["../evil", "a/../../evil", "/evil", "a\\..\\evil", "c:evil", "nul\0"])
+def test_keys_that_would_be_written_elsewhere_stop_a_download_before_it_begins(key, tmp_path, monkeypatch):
+    from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "home"))
+    store = {f"/bundle/{name}": MemoryFile(MemoryFileSystem(), f"/bundle/{name}", b"1") for name in ("a", key)}
+    monkeypatch.setattr(MemoryFileSystem, "store", store)
+    with pytest.raises(SluiceError, match="would be written outside its directory"):
+        storage.fetch("memory://bundle", "digest")
+    assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "home" / "cache" / "digest").exists()
