@@ -83,10 +83,13 @@ class Access:
                 raise Refused(403, "pages of other sites may not call this service", blamed=True)
 
     def client(self, peer: str, forwarded: str) -> str:
-        """The client's address: ``peer``, or what X-Forwarded-For says where the peer is one of our proxies."""
-        for address in reversed([*forwarded.split(","), peer]):
+        """The client's address: ``peer``, or what X-Forwarded-For says where the peer is one of our proxies.
+
+        Of IPv6 the network of 64 bits, since one client has all of its addresses.
+        """
+        for address in reversed([*forwarded[-1024:].split(","), peer]):
             if (client := address.strip()[:64]) and not self._trusted(client):
-                return client
+                return _household(client) if ":" in client else client
         return peer
 
     def identity(self, peer: str, headers: Headers) -> str:
@@ -177,6 +180,14 @@ def _network(text: str) -> Network:
 
 def _unknown(sentence: str, challenge: str) -> Refused:
     return Refused(401, sentence, {"www-authenticate": challenge}, blamed=True)
+
+
+def _household(address: str) -> str:
+    try:
+        number = ipaddress.IPv6Address(address)
+    except ValueError:
+        return address
+    return str(number.ipv4_mapped or ipaddress.IPv6Network((number, 64), strict=False))
 
 
 def _bare(host: str) -> str:

@@ -239,5 +239,6 @@ def test_a_client_is_who_a_trusted_proxy_says_it_is_and_nobody_else() -> None:
     access = read_access({"SLUICE_TRUSTED_PROXIES": "10.0.0.0/8 ::1"})
     assert access.client("10.1.1.1", "6.6.6.6, 7.7.7.7, 10.2.2.2") == "7.7.7.7"
     assert access.client("8.8.8.8", "7.7.7.7") == "8.8.8.8"
-    assert access.client("::ffff:10.1.1.1", "") == "::ffff:10.1.1.1"
+    assert access.client("::ffff:10.1.1.1", "::ffff:8.8.4.4") == "8.8.4.4"
+    assert access.client("::1", "2001:db8:1:2:3:4:5:6") == access.client("2001:db8:1:2::9", "") == "2001:db8:1:2::/64"
     assert Access().client("127.0.0.1", "7.7.7.7") == "127.0.0.1"
