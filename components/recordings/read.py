@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.recordings.cues import read_cues
+from components.recordings.cues import read_transcript
 from components.recordings.measure import Tally
 from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source
@@ -111,14 +111,14 @@ def _promise(file: str, media: Media) -> str:
 
 
 def _reference(source: Source, file: str, lecture_id: str, version: str, out: Path) -> str:
-    """Write the reference transcript if there is one; return what is wrong with it, or ""."""
+    """Write the reference transcript if there is one; return what is wrong with it or was passed over, or ""."""
     beside = source.reference(file)
     if not beside:
         return ""
     try:
         text = source.text(beside)
-        cues = [cue._asdict() for cue in read_cues(text, beside)]
+        cues, passed_over = read_transcript(text, beside)
     except SluiceError as error:
         return f"its reference was not read: {error}"
-    write_stage(out, lecture_id, "reference", cues, version_of(version, text))
-    return ""
+    write_stage(out, lecture_id, "reference", (cue._asdict() for cue in cues), version_of(version, text))
+    return f"{passed_over} cues of {beside} do not last and are passed over" if passed_over else ""

@@ -71,9 +71,12 @@ def _repeats(rows: Sequence[dict[str, Any]], notes: Mapping[str, Note], folder: 
 
 
 def _missing(place: Source, notes: dict[str, Note]) -> list[Left]:
-    """Entries of samples.yaml without a file; not of a single file's neighbours."""
-    if len(place.recordings) == 1:
+    """Entries of samples.yaml without a file, transcripts without a recording; not of a single file's neighbours."""
+    if place.single:
         return []
+    gone = [file for file in notes if file not in place.recordings]
+    alone = "a transcript of no recording here; name it as its recording is named, talk.vtt for talk.mp3"
     return [
-        Left("", file, f"{FILE} names it, but there is no such file") for file in notes if file not in place.recordings
+        *(Left("", file, f"{FILE} names it, but there is no such file") for file in gone),
+        *(Left("", file, alone) for file in place.unclaimed()),
     ]

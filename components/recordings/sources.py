@@ -1,12 +1,15 @@
 """Which files a source holds: a file, a folder or a bucket's prefix, listed and fetched through fsspec."""
 
 import logging
+import re
 import shutil
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -15,18 +18,29 @@ from serving.errors import SluiceError
 log = logging.getLogger(__name__)
 SAMPLES = Path(__file__).with_name("samples")
 REFERENCES = (".vtt", ".srt")
+_OF_SIZE = re.compile(r"(?:_(?:gallery|avo|gvo|as|cc|active|speaker|shared_screen))*_\d{2,5}x\d{2,5}$|\.f\d{1,5}$")
+"""What the names of Zoom's videos of a meeting, and of yt-dlp's formats of a video, have beyond their transcript's."""
+_KIND = re.compile(
+    r"\.(?:transcript|captions?|subtitles?|subs?|cc|sdh|forced|default|auto|orig|[a-z]{2,3}(?:[-_][a-z0-9]{2,8})*)$",
+    re.IGNORECASE,
+)
+"""What stands between a transcript's stem and its ending: its language (BCP 47) or its kind."""
 _BESIDE = {*REFERENCES, ".txt", ".md", ".json", ".yaml", ".yml", ".csv", ".html", ".py", ".pdf", ".log", ".parquet"}
 """What lies beside recordings and is none; every other file is tried, for names lie."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A place with its recordings: paths relative to ``root``, sorted; ``beside`` the other files by relative path."""
+    """A place with its recordings: paths relative to ``root``, sorted; ``beside`` the other files by relative path.
+
+    ``single``: the place is one file, and what lies beside it need not be its own.
+    """
 
     filesystem: Any
     root: str
     recordings: list[str]
     beside: frozenset[str]
+    single: bool = False
 
     @contextmanager
     def local(self, file: str) -> Iterator[Path]:
@@ -42,9 +56,9 @@ class Source:
             yield target
 
     def text(self, file: str) -> str:
-        """A file beside the recordings as text; bytes that are no UTF-8 become replacement characters."""
+        """A file beside the recordings as text. Errors: `SluiceError` where its encoding cannot be told."""
         with self.filesystem.open(f"{self.root}/{file}", "rb") as stream:
-            return bytes(stream.read()).decode("utf-8", errors="replace")
+            return _decoded(bytes(stream.read()), file)
 
     def changed_at(self, file: str) -> datetime:
         """When the file was last written (UTC); 1970 where the place does not say."""
@@ -53,9 +67,65 @@ class Source:
         return datetime.fromtimestamp(int(when), UTC) if isinstance(when, (int, float)) else when.astimezone(UTC)
 
     def reference(self, file: str) -> str:
-        """The transcript beside a recording: same folder, same stem; "" when there is none."""
-        stem = file[: len(file) - len(PurePosixPath(file).suffix)]
-        return next((stem + suffix for suffix in REFERENCES if stem + suffix in self.beside), "")
+        """The transcript beside a recording, "" when there is none: talk.vtt, talk.mp4.vtt, talk.en-US.srt or TALK.SRT
+        of talk.mp4.
+
+        Of several the one without a language is taken, then English, then the first by name; .vtt before .srt.
+        """
+        return min(self._transcripts.get(file, ()), key=_preference, default="")
+
+    def unclaimed(self) -> list[str]:
+        """Transcripts that belong to no recording, sorted."""
+        claimed = {transcript for found in self._transcripts.values() for transcript in found}
+        return sorted(
+            file for file in self.beside if PurePosixPath(file).suffix.lower() in REFERENCES and file not in claimed
+        )
+
+    @cached_property
+    def _transcripts(self) -> dict[str, list[str]]:
+        """Transcripts by recording, of the same folder and name; case does not count."""
+        named, found = defaultdict[tuple[PurePosixPath, str], set[str]](set), defaultdict[str, list[str]](list)
+        for path in map(PurePosixPath, self.recordings):
+            stem = path.stem.lower()
+            for name in (path.name.lower(), stem, _OF_SIZE.sub("", stem)):
+                named[path.parent, name].add(str(path))
+        for path in map(PurePosixPath, self.beside):
+            name = path.stem.lower()
+            while (path.parent, name) not in named and _KIND.search(name):
+                name = _KIND.sub("", name)
+            for recording in named.get((path.parent, name), ()) if path.suffix.lower() in REFERENCES else ():
+                found[recording].append(str(path))
+        return found
+
+
+def _preference(transcript: str) -> tuple[bool, bool, bool, str]:
+    path = PurePosixPath(transcript)
+    kinds = path.stem.lower().split(".")[1:]
+    spoken = [kind for kind in kinds if _KIND.fullmatch(f".{kind}") and kind not in ("transcript", "captions", "auto")]
+    english = any(kind == "en" or kind.startswith(("en-", "en_", "eng")) for kind in spoken)
+    return bool(spoken) and not english, bool(spoken), path.suffix.lower() != ".vtt", transcript
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """Text of UTF-8, UTF-16 (by its mark, or by its zeros) or Windows-1252. Errors: `SluiceError` for any other."""
+    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be")):
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, errors="replace")
+    pairs = max(1, min(len(data), 4096) // 2)
+    for at, encoding in ((1, "utf-16-le"), (0, "utf-16-be")):
+        zeros, others = data[at:4096:2].count(0), data[1 - at : 4096 : 2].count(0)
+        if zeros > pairs / 5 and others * 8 < zeros:
+            return data.decode(encoding, errors="replace")
+    text = data.decode("utf-8", errors="replace")
+    broken, foreign = text.count("\ufffd"), sum(sign > "\x7f" for sign in text)
+    if broken * 4 <= foreign or not broken:  # UTF-8, perhaps with a scratch
+        return text
+    if sum(byte > 0x7F for byte in data) > sum(65 <= byte & 0xDF <= 90 for byte in data) / 2:
+        raise SluiceError(f"{name}: its text is neither UTF-8, UTF-16 nor Windows-1252; save it as UTF-8")
+    return "".join(chr(b) if b in _NOT_IN_1252 else bytes([b]).decode("cp1252") for b in data)
+
+
+_NOT_IN_1252 = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 
 
 def open_source(source: str) -> Source:
@@ -73,7 +143,8 @@ def open_source(source: str) -> Source:
             raise FileNotFoundError("no such file or folder")
         if filesystem.isfile(root):
             parent, name = root.rsplit("/", 1)
-            return Source(filesystem, parent, [name], _beside(_relative(filesystem.ls(parent, detail=False), parent)))
+            around = _relative(filesystem.ls(parent, detail=False), parent)
+            return Source(filesystem, parent, [name], _beside(around), single=True)
         found = [file for file in _relative(filesystem.find(root), root) if not _leaves(filesystem, root, file)]
     except (OSError, ImportError, ValueError) as error:
         raise SluiceError(

@@ -151,6 +151,43 @@ def test_cues_are_read_from_both_formats_without_markup() -> None:
         read_cues("Dear diary", "a.txt")
 
 
+def test_transcripts_are_found_by_the_names_and_in_the_encodings_that_tools_give_them(tmp_path: Path) -> None:
+    vtt = (SAMPLES / "tides-1.vtt").read_text()
+    beside = {
+        "plain.ogg": ("plain.vtt", vtt.encode()), "talk.ogg": ("talk.en-US.vtt", vtt.encode()),
+        "shout.ogg": ("SHOUT.VTT", vtt.encode("utf-8-sig")), "whole.ogg": ("whole.ogg.vtt", vtt.encode("utf-16")),
+        "Zoom_Recording_640x360.ogg": ("Zoom_Recording.transcript.vtt", vtt.encode("utf-16-be")),
+        "old.ogg": ("old.vtt", vtt.replace("tide", "t\xefd\xe9").encode("cp1252")),
+        "talk.de.ogg": ("talk.de.vtt", b"WEBVTT"),
+        "lost.ogg": ("lots.vtt", vtt.encode()), "cyr.ogg": ("cyr.vtt", "00:01 --> 00:02\nпривет".encode("cp1251")),
+    }  # fmt: skip
+    for at, (name, (transcript, data)) in enumerate(beside.items()):
+        write_wav(tmp_path / name, tone(1 + at / 10))
+        (tmp_path / transcript).write_bytes(data)
+    (tmp_path / "plain.de.vtt").write_text("WEBVTT\n\n00:01.000 --> 00:02.000\nnicht gesagt\n")
+    out = tmp_path / "out"
+    recordings(str(tmp_path), RecordingSettings(), out / "recordings", out / "report.html")
+    texts = {
+        lecture: " ".join(read_stage(out / "recordings", lecture, "reference")["text"].to_pylist())
+        for lecture in lectures(out / "recordings", "reference")
+    }
+    assert set(texts) == {"plain", "talk", "shout", "whole", "zoom-recording-640x360", "old"}
+    assert texts.pop("old") == texts["plain"].replace("tide", "t\xefd\xe9") and len(set(texts.values())) == 1
+    (alone,) = (row for row in read_quarantine(out / "recordings" / QUARANTINE) if row["file"] == "lots.vtt")
+    assert "a transcript of no recording" in alone["reason"]
+    note = read_stage(out / "recordings", "cyr", "recording")["note"][0].as_py()
+    assert "cyr.vtt: its text is neither UTF-8, UTF-16 nor Windows-1252" in note
+
+
+def test_a_cue_that_does_not_last_costs_no_other_and_is_said(tmp_path: Path) -> None:
+    write_wav(tmp_path / "talk.wav", tone(3))
+    (tmp_path / "talk.srt").write_text("1\n00:00:01,0 --> 00:00:01,0\nyou\n\n2\n00:00:01,0 --> 00:00:02,0\nhello\n")
+    recordings(str(tmp_path), RecordingSettings(), tmp_path / "out", tmp_path / "r.html")
+    assert read_stage(tmp_path / "out", "talk", "reference")["text"].to_pylist() == ["hello"]
+    note = read_stage(tmp_path / "out", "talk", "recording")["note"][0].as_py()
+    assert note == "1 cues of talk.srt do not last and are passed over"
+
+
 def test_ids_are_plain_and_unique_and_notes_are_checked() -> None:
     assert unique_ids(["a/Talk 1.wav", "b/talk_1.mp3"], {}) == {"a/Talk 1.wav": "talk-1", "b/talk_1.mp3": "talk-1-2"}
     assert slug("§§") == "recording"
