@@ -15,21 +15,21 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _OTHERS = ["onnx/*", "openvino/*"]
 
 
-def directory_of(base_model: str, known: str) -> tuple[Path, str]:
+def directory_of(model: str, known: str) -> tuple[Path, str]:
     """A model's directory and the name to record for it, such as "BAAI/bge-m3@<commit>" for a Hugging Face id.
 
-    ``base_model`` is a directory, or an id with or without ``@revision`` (branch, tag or commit); a name that can move
+    ``model`` is a directory, or an id with or without ``@revision`` (branch, tag or commit); a name that can move
     is resolved to the commit that it means today, and only that commit's files are read. ``known`` says in the error
     what else may be named. Raises `SluiceError` where nothing of that name is to be had.
     """
-    place = Path(base_model).expanduser()
+    place = Path(model).expanduser()
     if place.is_dir():
-        return place, base_model
+        return place, model
     import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 
-    name, _, revision = base_model.partition("@")
+    name, _, revision = model.partition("@")
     try:
         commit = revision
         if not _COMMIT.fullmatch(revision):
@@ -45,7 +45,7 @@ def directory_of(base_model: str, known: str) -> tuple[Path, str]:
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SluiceError(
-            f"base model '{base_model}' is neither {known}, nor reachable on the Hugging Face hub ({why}); check its "
+            f"model '{model}' is neither {known}, nor reachable on the Hugging Face hub ({why}); check its "
             "spelling, its revision and the connection, or name a local directory"
         ) from error
     return found, f"{name}@{commit}"

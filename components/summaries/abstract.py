@@ -79,16 +79,19 @@ def windows(sentences: Sequence[str], most: int) -> list[list[str]]:
 
 
 def seq2seq(model: str, longest: int = 140) -> Write:
-    """A writer from a seq2seq model such as facebook/bart-large-cnn: a Hugging Face id or a directory.
+    """A writer from a seq2seq model such as facebook/bart-large-cnn: a Hugging Face id (`id@revision`) or a directory.
 
     Beam search (4), no trigram twice, at most ``longest`` new tokens. Errors: `SluiceError` if it cannot be loaded.
     """
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
+    from components.base.origin import directory_of
+
+    place, _ = directory_of(model, "a model directory")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        network = AutoModelForSeq2SeqLM.from_pretrained(model).eval()
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        network = AutoModelForSeq2SeqLM.from_pretrained(place).eval()
     except (OSError, ValueError) as error:
         raise SluiceError(f"{model}: no seq2seq model can be loaded ({str(error).splitlines()[0]:.200})") from error
     config = network.config

@@ -46,7 +46,7 @@ def _service(found: Object) -> Iterator[str]:
         yield from _knative(predictor)
     elif chosen == "keda":
         yield from _keda(predictor)
-    else:
+    elif chosen in (None, "hpa"):
         yield from _hpa(predictor)
     # KServe takes it, and refuses the canary with a replica of its own that a rollback begins with.
     if _mode(found) == STANDARD and predictor.get("minReplicas") == 0:
@@ -136,6 +136,8 @@ def _keda_resource(name: Any, target: dict[str, Any]) -> Iterator[str]:
         yield f"resource {name!r} is neither cpu nor memory"
     elif target.get("type") not in allowed:
         yield f"the target of {name} must be of type {' or '.join(allowed)}, not {target.get('type')!r}"
+    elif target["type"] == "AverageValue" and (quantity(target.get("averageValue")) or 0) < 1 << 20:
+        yield f"the target of memory must be at least 1Mi, not {target.get('averageValue')!r}"
 
 
 def _keda_target(target: dict[str, Any]) -> Iterator[str]:

@@ -188,5 +188,5 @@ def test_a_seq2seq_model_writes_and_a_missing_one_is_named(tmp_path):
     assert isinstance(write("The moon pulls on the sea. " * 30), str)
     found = written(["The moon pulls on the sea."], str(tmp_path))
     assert {"text", "windows", "faithful", "invented"} <= set(found) and found["windows"] == 1
-    with pytest.raises(SluiceError, match="no seq2seq model"):
+    with pytest.raises(SluiceError, match="is neither a model directory"):
         seq2seq(str(tmp_path / "none"))

@@ -204,6 +204,24 @@ def test_a_metric_that_kserve_refuses_is_told(told, values):
     assert any(told in problem for problem in webhook_errors(service))
 
 
+@pytest.mark.parametrize(
+    ("resource", "told"),
+    [
+        ({"name": "cpu", "target": {"type": "Value", "value": "4"}}, "must be of type Utilization"),
+        ({"name": "gpu", "target": {"type": "Utilization", "averageUtilization": 50}}, "is neither cpu nor memory"),
+        ({"name": "cpu", "target": {"type": "Utilization", "averageUtilization": 500}}, "no percentage from 1 to 100"),
+        ({"name": "cpu", "target": {"type": "Utilization"}}, "needs averageUtilization"),
+        ({"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Ki"}}, "at least 1Mi"),
+        ({"name": "memory", "target": {"type": "AverageValue", "averageValue": "1Gi"}}, ""),
+    ],
+)
+def test_a_target_of_a_resource_is_held_to_kserves_rules(resource, told, values):
+    service = keda(values)
+    service["spec"]["predictor"]["autoScaling"]["metrics"] = [{"type": "Resource", "resource": resource}]
+    assert told in " ".join(webhook_errors(service))
+    assert bool(told) == bool(webhook_errors(service))
+
+
 def canary(**predictor: Any) -> dict:
     (made,) = (o for o in build(MANIFESTS / "samples" / "standard-canary") if o["kind"] == "InferenceService")
     made["spec"]["canary"][0]["predictor"] |= predictor
