@@ -1,11 +1,15 @@
 """The graphs in front of several services: created once every service that they name is there."""
 
+import copy
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from components.rollout.cluster import Cluster
 from components.rollout.manifests import BASE, documents
 from components.rollout.objects import Object
 from serving.errors import SluiceError
+from serving.laptop.modes import ANNOTATION, STANDARD, deployment_mode
 
 
 def apply_graphs(cluster: Cluster, system: str, base: Path = BASE) -> list[str]:
@@ -19,12 +23,44 @@ def apply_graphs(cluster: Cluster, system: str, base: Path = BASE) -> list[str]:
     for manifest in graphs_of(system, base):
         name = manifest["metadata"]["name"]
         try:
-            missing = [service for service in services_of(manifest) if cluster.find(service) is None]
-            done = f"waits for {', '.join(missing)}" if missing else cluster.ensure_graph(manifest)
+            found = {service: cluster.find(service) for service in services_of(manifest)}
+            live = {service: one for service, one in found.items() if one is not None}
+            missing = [service for service in found if service not in live]
+            done = f"waits for {', '.join(missing)}" if missing else cluster.ensure_graph(fitting(manifest, live))
         except SluiceError as error:
             done = f"could not be written: {error}"
         told.append(f"InferenceGraph {name} {done}")
     return told
+
+
+def fitting(manifest: Object, live: Mapping[str, Object]) -> Object:
+    """The graph in the mode of the ``live`` services behind it, by name.
+
+    In Standard mode KServe sends a step with a serviceName to stable's own Service: past the split, and nowhere once a
+    promotion has deleted it, with the graph still Ready. There each step gets the InferenceService's own URL, which
+    stays. Raises SluiceError where a service has none, or one that leads to a predictor.
+    """
+    if STANDARD not in {deployment_mode(service) for service in live.values()}:
+        return manifest
+    made = copy.deepcopy(manifest)
+    made["metadata"]["annotations"] = {**(made["metadata"].get("annotations") or {}), ANNOTATION: STANDARD}
+    for step in (step for node in made["spec"]["nodes"].values() for step in node.get("steps") or []):
+        if name := step.pop("serviceName", ""):
+            step["serviceUrl"] = _route(name, live[name])
+    return made
+
+
+def _route(name: str, service: Object) -> str:
+    """Where a graph's step asks a model: by protocol v1, whose answers are one another's questions."""
+    url = str((service.get("status") or {}).get("url") or "").rstrip("/")
+    if not url:
+        raise SluiceError(f"InferenceService {name!r} has no URL yet; the next rollout brings the graph")
+    if re.search(r"-predictor\.[a-z0-9-]+\.svc|/peers/[^/]+-predictor", url):
+        raise SluiceError(
+            f"InferenceService {name!r} has no address but its predictor's ({url}), which a promotion deletes; give "
+            "KServe a gateway (ingressDomain in inferenceservice-config)"
+        )
+    return f"{url}/v1/models/{name}:predict"
 
 
 def graphs_of(system: str, base: Path = BASE) -> list[Object]:

@@ -9,14 +9,17 @@ import threading
 from functools import partial
 from types import SimpleNamespace
 
+import httpx
 import pytest
+import yaml
 from kubernetes import client, config, watch
 from test_rollout_live import ASKED, Desk
 from urllib3.exceptions import HTTPError
 
-from components.rollout.cluster import Cluster, SomebodyElse
+from components.rollout.cluster import Cluster, SomebodyElse, kubeconfig
 from components.rollout.decide import Move, decide
 from components.rollout.drill.traffic import Traffic
+from components.rollout.graph import apply_graphs, fitting
 from components.rollout.manifests import read_manifests
 from components.rollout.modes import first, observe, promoted, with_canary, with_percent
 from components.rollout.objects import Release
@@ -24,6 +27,7 @@ from components.rollout.operate import rollback, status
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import NotRestored, take_back
 from components.rollout.watcher import Watcher
+from serving.errors import SluiceError
 from serving.laptop import process
 from serving.laptop.standard.rules import workloads
 
@@ -141,6 +145,46 @@ def test_promotion_rollback_and_the_way_back_by_hand_lose_no_request(desk):
     assert set(seen["revision"]) == {f"codebase-r-{name}-predictor" for name in ("b1", "b2", "b3")}
     told = status(NAME)
     assert (told["mode"], told["version"], told["ready"], told["canary_percent"]) == ("Standard", "1", True, None)
+
+
+def test_the_graph_that_a_rollout_makes_keeps_the_split_and_outlives_a_promotion(desk, tmp_path):
+    steps = [{"name": "ask", "serviceName": NAME, "dependency": "Hard"}]
+    spec = {"nodes": {"root": {"routerType": "Sequence", "steps": steps}}}
+    notes = {"serving.kserve.io/deploymentMode": "Knative"}
+    meta = {"name": "chain", "annotations": notes}
+    graph = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "InferenceGraph", "metadata": meta, "spec": spec}
+    (tmp_path / "chain").mkdir()
+    (tmp_path / "chain" / "graph.yaml").write_text(yaml.safe_dump(graph))
+    assert apply_graphs(desk.cluster, NAME, tmp_path) == ["InferenceGraph chain was created"]
+    api, place = client.CustomObjectsApi(config.new_client_from_config(str(kubeconfig()))), ("v1alpha1", "default")
+
+    def live():
+        return api.get_namespaced_custom_object("serving.kserve.io", *place, "inferencegraphs", "chain")
+
+    def answered():
+        """Revisions that answer through the graph."""
+        url = live()["status"]["url"]
+        body = {"instances": [ASKED[0]["instance"]]}
+        return {httpx.post(url, json=body).raise_for_status().headers["x-sluice-revision"] for _ in range(20)}
+
+    now = observe(desk.cluster.get(NAME))
+    (step,) = live()["spec"]["nodes"]["root"]["steps"]
+    assert step == {"name": "ask", "serviceUrl": f"{now.url}/v1/models/{NAME}:predict", "dependency": "Hard"}
+    assert live()["metadata"]["annotations"]["serving.kserve.io/deploymentMode"] == "Standard"
+    now = shown(desk, start(desk, now, release(desk, "b4"), 50), 50)
+    assert answered() == {now.created, now.rolled_out}
+    now = shown(desk, edit(desk, shown(desk, edit(desk, now, partial(with_percent, percent=100)), 100), promoted), 100)
+    assert answered() == {"codebase-r-b4-predictor"}
+    assert live()["status"]["conditions"][0]["status"] == "True"
+    assert apply_graphs(desk.cluster, NAME, tmp_path) == ["InferenceGraph chain stands as it should"]
+    inside = {"metadata": {"name": NAME}, "status": {"deploymentMode": "Standard"}}
+    with pytest.raises(SluiceError, match="'codebase' has no URL yet"):
+        fitting(graph, {NAME: inside})
+    inside["status"]["url"] = f"http://{NAME}-r-b4-predictor.default.svc.cluster.local"
+    with pytest.raises(SluiceError, match="which a promotion deletes; give KServe a gateway"):
+        fitting(graph, {NAME: inside})
+    assert fitting(graph, {NAME: {"metadata": {"name": NAME}}}) == graph  # Knative: its name stays
+    api.delete_namespaced_custom_object("serving.kserve.io", *place, "inferencegraphs", "chain")
 
 
 KILLED = """

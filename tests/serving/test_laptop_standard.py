@@ -1,11 +1,12 @@
 """KServe's Standard mode on a laptop: its rules as pure functions, and a life of predictors side by side."""
 
 import asyncio
+import urllib.request
 from pathlib import Path
 
 import pytest
 from kubernetes import client
-from laptop_driver import GROUP, ISVC, ask, condition, load, run_laptop, wait_for
+from laptop_driver import GRAPHS, GROUP, ISVC, ask, condition, load, run_laptop, wait_for
 
 from serving.errors import SluiceError
 from serving.laptop.modes import unchanged_mode
@@ -173,6 +174,46 @@ def test_a_canary_beside_stable_is_weighed_promoted_without_a_restart_and_a_temp
     other = {"metadata": {"annotations": {next(iter(NOTES)): "Knative"}}, "spec": {"canary": None}}
     with pytest.raises(client.ApiException, match="cannot be changed from 'Standard' to 'Knative'"):
         laptop.api.patch_namespaced_custom_object(GROUP, *ISVC, "twin", other)
+
+
+def test_a_graphs_step_by_name_goes_past_the_split_and_dangles_after_a_promotion_and_one_by_url_holds(laptop):
+    old, new = laptop.model("old"), laptop.model("new")
+    laptop.api.create_namespaced_custom_object(GROUP, *ISVC, service(predictor(old)))
+    url = laptop.wait("twin", "Ready", "True")["url"]
+
+    def graph(name, mode="Standard", **target):
+        spec = {"nodes": {"root": {"routerType": "Sequence", "steps": [target]}}}
+        meta = {"name": name, "annotations": {next(iter(NOTES)): mode}}
+        laptop.api.create_namespaced_custom_object(GROUP, *GRAPHS, {"metadata": meta, "spec": spec})
+        return told(name)["url"]
+
+    def told(name):
+        return laptop.api.get_namespaced_custom_object(GROUP, *GRAPHS, name)["status"]
+
+    def said(place):
+        return {ask(place, "/", b'{"instances": [1]}')[1].get("predictions", [{}])[0].get("text") for _ in range(20)}
+
+    peers = laptop.info.api + "/peers"
+    by_name, by_url = graph("by-name", serviceName="twin"), graph("by-url", serviceUrl=f"{url}/v1/models/twin:predict")
+    graph("by-service", serviceUrl=f"{peers}/twin-predictor/v1/models/twin:predict")
+    graph("by-split", serviceUrl=f"{peers}/twin/v1/models/twin:predict")
+    graph("serverless", "Knative", serviceName="twin")
+    assert condition(told("serverless"), "Ready")["reason"] == "ServerlessModeRejected"
+    change(laptop, predictor(old), (50, predictor(new, "v2")))
+    laptop.wait("twin", "CanaryPredictorReady", "True")
+    assert (said(by_name), said(by_url)) == ({"old"}, {"old", "new"})
+    change(laptop, predictor(new, "v2"))
+    wait_for(lambda: said(by_name) == {None})
+    for name in ("by-name", "by-service"):
+        wait_for(lambda name=name: condition(told(name), "Ready")["status"] == "False")
+        assert condition(told(name), "Ready")["reason"] == "ServiceGone"
+        assert "the Service twin-predictor, which is not there" in condition(told(name), "Ready")["message"]
+    assert [condition(told(name), "Ready")["status"] for name in ("by-url", "by-split")] == ["True", "True"]
+    assert (said(by_url), told("by-url")["deploymentMode"]) == ({"new"}, "Standard")
+    with urllib.request.urlopen(f"{by_url}/") as page:
+        assert page.url == f"{url}/"
+    for name in ("by-name", "by-url", "by-service", "by-split", "serverless"):
+        laptop.api.delete_namespaced_custom_object(GROUP, *GRAPHS, name)
 
 
 @pytest.mark.e2e

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from aiohttp import hdrs, web
@@ -20,13 +20,20 @@ _BACK = {"content-type", "retry-after", "x-request-id", "x-sluice-revision"}
 _OWN = {"host", "content-length", "origin"}
 
 
+class Target(NamedTuple):
+    """Where a step's questions go, and where a browser finds the page of what answers them."""
+
+    url: str
+    page: str
+
+
 class Front(Listener):
     """Listens on one port; ``nodes`` and ``timeout`` (s, None: no limit) may be changed between two requests.
 
-    ``where`` gives an InferenceService's address and the path of its v1 or v2 route, None while it is not there.
+    ``where`` gives an InferenceService's target, None while it is not there.
     """
 
-    def __init__(self, where: Callable[[str], tuple[str, str] | None]):
+    def __init__(self, where: Callable[[str], Target | None]):
         super().__init__()
         self.nodes: Mapping[str, Any] = {}
         self.timeout: float | None = None
@@ -88,7 +95,7 @@ class Front(Listener):
         found = self._where(step["serviceName"])
         if found is None:
             raise Unroutable(503, f"service {step['serviceName']} is not ready")
-        return URL("".join(found))
+        return URL(found.url)
 
     def _pool(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -102,10 +109,12 @@ class Front(Listener):
     def _elsewhere(self, request: web.BaseRequest) -> web.Response:
         step = next(_leaves(self.nodes, "root"), None)
         found = self._where(step["serviceName"]) if step and step.get("serviceName") else None
-        if found is None:
+        address = found.page if found else (step or {}).get("serviceUrl", "")
+        if not address:
             return _failed(503, "the first service of this graph is not ready")
-        # Under the name the browser used for us: it may not see this machine as 127.0.0.1.
-        place = URL(found[0]).with_host(request.url.host or "127.0.0.1")
+        place = URL(address)
+        if place.host == "127.0.0.1":  # then under the name the browser used for us
+            place = place.with_host(request.url.host or place.host)
         return web.Response(status=307, headers={hdrs.LOCATION: f"{place.origin()}{request.raw_path}"})
 
 

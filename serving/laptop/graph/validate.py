@@ -5,6 +5,7 @@ from typing import Any
 
 from serving.errors import SluiceError
 from serving.laptop.graph.condition import parse
+from serving.laptop.modes import deployment_mode
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
 _SPEC = {
@@ -33,6 +34,7 @@ def validate_inference_graph(obj: Json) -> None:
             f"metadata.name {name!r}: an InferenceGraph name consists of lower case letters, digits or '-', and starts "
             "with a letter, for example lectures"
         )
+    deployment_mode(obj)
     spec = _object(obj.get("spec"), "spec")
     _known(spec, _SPEC, "spec")
     _known(_object(spec.get("routerTimeouts", {}), "spec.routerTimeouts"), _TIMEOUTS, "spec.routerTimeouts")
