@@ -22,7 +22,7 @@ from manifests.check.webhook import webhook_errors
 from serving.errors import SluiceError
 from serving.laptop.modes import ANNOTATION
 
-ENGINES = ("namespace", "postgres", "redis", "minio", "mlflow", "feast", "trainjob", "storage-pvc")
+ENGINES = ("namespace", "postgres", "redis", "minio", "mlflow", "feast", "trainjob", "storage-pvc", "graph-seccomp")
 STORAGES = ((), ("storage-s3",), ("storage-oci",))
 MODES = ((), ("standard",), ("standard", "keda"))
 EXTRAS = ((), ("spread",), ("gpu",), ("spread", "gpu"))

@@ -10,6 +10,7 @@ import yaml
 from manifests.check.build import Object, label
 from manifests.check.policy import pod_of
 from manifests.check.selectors import selector_errors
+from serving.laptop.modes import ANNOTATION, STANDARD
 
 SECRETS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "secrets.yaml").read_text())
 _URL = re.compile(r"https?://([a-z0-9][a-z0-9.-]*)(?::(\d+))?")
@@ -166,9 +167,7 @@ def _of_kind(one: Object, names: Names) -> Iterator[str]:
         case "InferenceService":
             yield from _endpoint(one, names)
         case "InferenceGraph":
-            for step in (s for node in spec["nodes"].values() for s in node.get("steps") or []):
-                if step.get("serviceName"):
-                    yield from names.missing("InferenceService", step["serviceName"])
+            yield from _steps(one, names)
         case "HTTPRoute":
             for backend in (b for rule in spec["rules"] for b in rule["backendRefs"]):
                 if backend["port"] not in names.services().get(backend["name"], ()):
@@ -183,6 +182,24 @@ def _of_kind(one: Object, names: Names) -> Iterator[str]:
             for route in [spec["route"], *(spec["route"].get("routes") or [])]:
                 if route["receiver"] not in receivers:
                     yield f"there is no receiver {route['receiver']!r}"
+
+
+def _steps(one: Object, names: Names) -> Iterator[str]:
+    """In Standard mode a service's name leads past the split, to a Service that a promotion deletes: addresses only."""
+    standard = (one["metadata"].get("annotations") or {}).get(ANNOTATION) == STANDARD
+    domain = ((names.get("ConfigMap", "sluice-settings") or {}).get("data") or {}).get("SLUICE_DOMAIN", "")
+    known = {n: f"://{n}-{names.namespace}.{domain}/" for kind, n in names.objects if kind == "InferenceService"}
+    for step in (s for node in one["spec"]["nodes"].values() for s in node.get("steps") or []):
+        if name := step.get("serviceName"):
+            yield from names.missing("InferenceService", name)
+            if standard:
+                problem = "in Standard mode that is stable's own Service: past the split, and gone after a promotion"
+                yield f"a step names {name!r}: {problem}; give its address at the gateway in serviceUrl"
+        if url := step.get("serviceUrl"):
+            routes = [f"{at}{r}" for n, at in known.items() for r in (f"v1/models/{n}:predict", f"v2/models/{n}/infer")]
+            if url.removeprefix("http").removeprefix("s") not in routes:
+                some = f"as http{routes[0]}" if routes else "and there are none"
+                yield f"serviceUrl {url!r} is no endpoint's route at the gateway, {some}"
 
 
 def _endpoint(one: Object, names: Names) -> Iterator[str]:

@@ -281,3 +281,53 @@ def test_the_role_allows_what_our_clients_call_and_no_more(whole):
     allowed = {(verb, resource) for rule in role["rules"] for resource in rule["resources"] for verb in rule["verbs"]}
     # What the client calls replace is RBAC's update.
     assert allowed == {("update" if v == "replace" else v, p) for v, p in called(cluster) | called(client)}
+
+
+@pytest.fixture(scope="module")
+def standard(values) -> list[dict]:
+    return _combined(["base"], ("storage-s3", "standard"), values | STANDARD_MODE)
+
+
+STANDARD_MODE = {"SLUICE_DEPLOYMENT_MODE": "Standard"}
+ROUTE = "http://lectures-{0}-sluice-staging.staging.example.com/v1/models/lectures-{0}:predict"
+
+
+def test_a_graph_in_standard_mode_goes_through_the_gateway(standard, whole, values):
+    (graph,) = of_kind(standard, "InferenceGraph")
+    steps = graph["spec"]["nodes"]["root"]["steps"]
+    assert [step["serviceUrl"] for step in steps] == [ROUTE.format(name) for name in ("transcriber", "highlights")]
+    assert not any("serviceName" in step for step in steps)
+    check(whole, standard, values | STANDARD_MODE, "standard")
+
+
+@pytest.mark.parametrize(
+    ("target", "problem"),
+    [
+        ({"serviceName": "lectures-transcriber"}, "'lectures-transcriber': in Standard mode that is stable's own"),
+        ({"serviceUrl": "http://lectures-transcriber-predictor.sluice-staging.svc/predict"}, "no endpoint's route"),
+        ({"serviceUrl": ROUTE.format("transcriber").replace("-sluice-staging", "-other")}, "no endpoint's route"),
+        ({"serviceUrl": ROUTE.format("nobody")}, "no endpoint's route at the gateway, as http"),
+        ({"serviceUrl": ROUTE.format("transcriber").removesuffix(":predict")}, "no endpoint's route"),
+    ],
+)  # fmt: skip
+def test_a_step_that_leaves_the_split_or_leads_nowhere_fails_the_check(target, problem, standard, whole, values):
+    changed = copy.deepcopy(standard)
+    step = of_kind(changed, "InferenceGraph")[0]["spec"]["nodes"]["root"]["steps"][0]
+    del step["serviceUrl"]
+    step |= target
+    with pytest.raises(SluiceError, match=problem):
+        check(whole, changed, values | STANDARD_MODE, "standard")
+
+
+def test_the_routers_of_graphs_get_the_profile_that_restricted_asks_for(whole):
+    (policy,) = of_kind(whole, "MutatingAdmissionPolicy")
+    (binding,) = of_kind(whole, "MutatingAdmissionPolicyBinding")
+    (namespace,) = of_kind(whole, "Namespace")
+    assert binding["spec"]["policyName"] == policy["metadata"]["name"]
+    chosen = policy["spec"]["matchConstraints"]
+    assert chosen["namespaceSelector"]["matchLabels"].items() <= namespace["metadata"]["labels"].items()
+    assert chosen["objectSelector"]["matchExpressions"][0]["key"] == "serving.kserve.io/inferencegraph"
+    assert (
+        'seccompProfile{type: "RuntimeDefault"}' in policy["spec"]["mutations"][0]["applyConfiguration"]["expression"]
+    )
+    assert not any("namespace" in one["metadata"] for one in (policy, binding))
