@@ -113,6 +113,8 @@ class Access:
         return name
 
     def _trusted(self, address: str) -> bool:
+        if not self.proxies:
+            return False
         try:
             number = ipaddress.ip_address(address)
         except ValueError:

@@ -118,10 +118,7 @@ class _Bounded(HttpToolsProtocol):
         self._in_head, self._in_body, self._moved = False, True, True
         self._stop()
         super().on_headers_complete()
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self._in_body:  # a chunked body may be followed by more of them, which nobody here reads
-            super().on_header(name, value)
+        self.headers = []  # of what follows a chunked body nothing is a header of this request
 
     def on_body(self, body: bytes) -> None:
         self._moved = True
