@@ -14,7 +14,7 @@ from serving.media.tracks import title
 
 Message = tuple[bytes, bytes]
 SAMPLES, SILENCE, END = b"S", b"Z", b"E"
-"""Kinds of messages: int16 samples; the number of silent ones as text; JSON of ``damaged`` and ``notes``."""
+"""Kinds of messages: int16 samples; JSON of how many ``samples`` are silent; JSON of ``damaged`` and ``notes``."""
 
 _BATCH, _AHEAD, _FAILURES = 2 * RATE, 32, 20_000
 _CLOCKLESS = ("mp3", "aac", "amr", "amrnb", "amrwb")
@@ -55,7 +55,7 @@ class Reading:
             gap = self._gap(at, later)
             if gap:
                 yield from self._samples(mixer.cut(), all_of_them=True)
-                yield SILENCE, str(round(gap * RATE)).encode()
+                yield SILENCE, json.dumps({"samples": round(gap * RATE)}).encode()
             self._due += frame.samples / frame.sample_rate
             shapes.add((frame.sample_rate, frame.layout.nb_channels))
             yield from self._samples(mixer.push(frame))
