@@ -18,6 +18,7 @@ import sys
 import wave
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any, BinaryIO
 
 from serving.errors import SluiceError
@@ -172,8 +173,11 @@ def _limit(megabytes: int) -> Any:
 
 def _warm() -> None:
     """Decode a little, so that no child has to import anything, which it could not."""
-    for name in ("ctypes", "resource"):
-        import_module(name)
+    import av
+
+    for module in ("ctypes", "resource", *(one.name for one in walk_packages(av.__path__, "av."))):
+        if not module.endswith("__main__"):
+            import_module(module)
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(2)
