@@ -5,11 +5,12 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import click
 import typer
 
+from pipelines import corrections
 from pipelines.remote import commands
 from pipelines.systems import SYSTEMS, known
 from serving.errors import SluiceError
@@ -180,6 +181,7 @@ def feedback(
     typer.echo(json.dumps(post(f"{endpoint_url(system)}/feedback", body)))
 
 
+app.add_typer(corrections.app, name="corrections")
 Endpoint = Annotated[str, typer.Argument(help="An endpoint: codebase, lectures-transcriber, lectures-highlights, …")]
 
 
@@ -204,6 +206,11 @@ def _arguments(system: str, source: str = "", full: bool = False, base_model: st
     return SYSTEMS[system].arguments(source, full, base_model or SYSTEMS[system].base_model)
 
 
+def _say(error: SluiceError) -> NoReturn:
+    typer.secho(f"error: {error}", fg="red", err=True)
+    sys.exit(1)
+
+
 def main() -> None:
     """Entry point: one sentence instead of a traceback for errors that are the caller's to mend; 130 after Ctrl-C."""
     _environment()
@@ -211,8 +218,15 @@ def main() -> None:
     try:
         sys.exit(app(standalone_mode=False))
     except SluiceError as error:
-        typer.secho(f"error: {error}", fg="red", err=True)
-        sys.exit(1)
+        _say(error)
+    except OSError:
+        from serving.files import check_writable, home
+
+        try:
+            check_writable(home() / "feedback.db", "SLUICE_HOME")  # what most of them come from
+        except SluiceError as error:
+            _say(error)
+        raise
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)

@@ -111,10 +111,10 @@ def _transformers() -> Path:
 
 
 def feedback_count() -> int:
-    """How many votes and corrections people have given; a new one makes the data of the next run new."""
+    """How many votes and decisions on corrections people have given; a new one makes the data of the next run new."""
     url = os.environ.get("SLUICE_FEEDBACK_DB", f"sqlite:///{home() / 'feedback.db'}")
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
         return 0
-    from serving.feedback import corrections, labelled
+    from serving.feedback import feedback_count as count
 
-    return len(labelled(url)) + len(corrections("transcription", url))
+    return count(url)

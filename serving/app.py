@@ -4,7 +4,6 @@ KServe's endpoints are used as they are, on a data plane that tells the truth ab
 with 400. The hot routes are dispatched before FastAPI, whose routing and re-validation cost more than the model.
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -23,6 +22,8 @@ from starlette.exceptions import HTTPException
 
 from serving.call import current
 from serving.feedback import FeedbackStore
+from serving.feedback.store import VOTE_SECONDS
+from serving.feedback.votes import Vote
 from serving.limits import App, Intake, Limits, Receive, Scope, Send, send_json
 from serving.metrics import ServerMetrics, Writer
 from serving.model import ServedModel
@@ -37,6 +38,7 @@ from serving.transcriptions import payload_of, transcribe, unless_gone
 from serving.uploads import taken
 
 JSON_LENGTH = "inference-header-content-length"
+_VOTE = ("request_id", "vote", "correction", "start", "end")
 Handler = Callable[[Scope, bytes], Awaitable[Any]]
 
 
@@ -202,28 +204,20 @@ class Routes:
             vote = orjson.loads(body)
         except orjson.JSONDecodeError as error:
             raise invalid(f"the body is not JSON: {error}") from None
-        request_id, correction, start, end = _vote_of(vote)
-        row = await asyncio.to_thread(self._feedback.feedback, request_id, vote["vote"], correction, start, end)
-        self._metrics.voted(vote["vote"], row["revision"])
-        current().notes.update(about=request_id, vote=vote["vote"])
-        return {"recorded": True, "about": request_id, "vote": vote["vote"]} | self._signature()
+        if not isinstance(vote, dict) or not isinstance(vote.get("request_id"), str):
+            raise invalid(
+                "the body must be a JSON object with 'request_id' (of the answer), 'vote', maybe 'correction'"
+            )
+        values: list[Any] = [vote.get(name) for name in _VOTE]
+        given, call = Vote(*values), current()
+        seconds = min(VOTE_SECONDS, 0.8 * self._limits.deadline)
+        row = await self._feedback.cast(given, call.identity, call.client, seconds)
+        self._metrics.voted(given.vote, row["revision"], row["counted"])
+        call.notes.update(about=given.request_id, vote=given.vote, counted=row["counted"])
+        return {"recorded": True, "about": given.request_id, "vote": given.vote} | self._signature()
 
     def _signature(self) -> dict[str, str]:
         return {"revision": self._model.revision, "request_id": current().request_id}
-
-
-def _vote_of(vote: Any) -> tuple[str, str | None, float | None, float | None]:
-    if not isinstance(vote, dict) or not isinstance(vote.get("request_id"), str) or not vote["request_id"]:
-        raise invalid("the body must be a JSON object with 'request_id' (of the answer), 'vote' and maybe 'correction'")
-    if vote.get("vote") not in ("up", "down"):
-        raise invalid("'vote' must be 'up' or 'down'")
-    correction = vote.get("correction")
-    if correction is not None and (not isinstance(correction, str) or len(correction) > 10_000):
-        raise invalid("'correction' must be a text of at most 10000 characters")
-    start, end = vote.get("start"), vote.get("end")
-    if any(not (at is None or (isinstance(at, int | float) and 0 <= at < 1e6)) for at in (start, end)):
-        raise invalid("'start' and 'end' must be seconds of the recording")
-    return vote["request_id"], correction, start, end
 
 
 def _kserve_app(plane: Plane, extension: Fixed) -> App:

@@ -20,13 +20,14 @@ class Call:
     name that its key or its proxy gives it ("": none was asked for). ``arrived`` is when it was complete
     (`time.perf_counter`; 0: not yet), ``blamed`` the status of a refusal for what its client did. ``clock`` is the
     deadline that runs, ``allowed`` its seconds. ``last_words`` says, on an answer that has begun, how to tell its
-    client that no more will come.
+    client that no more will come. ``digests``: SHA-256 of each recording that was uploaded, by its path.
     """
 
     request_id: str
     route: str
     offered: str = ""
     notes: dict[str, Any] = field(default_factory=dict)
+    digests: dict[str, str] = field(default_factory=dict)
     clock: asyncio.Timeout | None = None
     allowed: float = 0.0
     client: str = ""

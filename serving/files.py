@@ -1,5 +1,6 @@
 """Files that are whole or absent: atomic writes, content digests, and the home directory of a laptop's state."""
 
+import errno
 import hashlib
 import os
 import shutil
@@ -8,10 +9,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving.errors import SluiceError
+
 
 def home() -> Path:
     """Where this machine keeps runs, registries and live state: ``$SLUICE_HOME``, by default ``.sluice`` right here."""
     return Path(os.environ.get("SLUICE_HOME", ".sluice")).resolve()
+
+
+def check_writable(file: Path, setting: str) -> None:
+    """Can ``file`` be written, or made? Errors: `SluiceError` that names the ``setting`` to mend."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=file.parent):
+            pass
+        if file.is_file() and not os.access(file, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        place = f"{file.parent} cannot be written ({error.strerror})"
+        raise SluiceError(f"{place}; name a place that can be in {setting}") from error
 
 
 @contextmanager

@@ -33,10 +33,9 @@ class Log(Writer, Protocol):
 class Store(Writer, Protocol):
     """What the figures of feedback are read from."""
 
-    dropped: int
-    rejected: int
-    write_failures: int
-    push_failures: int
+    @property
+    def failures(self) -> dict[str, int]:
+        """Counts by what went wrong."""
 
 
 class Refreshed(Protocol):
@@ -77,9 +76,18 @@ class ServerMetrics:
         self.in_flight, self._queue, self._sizes = (m.labels(revision) for m in (in_flight, queue, sizes))
         self._model, self.tokens, self.abstained = (m.labels(revision) for m in (model, tokens, abstained))
         self._generated = generated
-        self._votes = self._make(Counter, "sluice_votes", "Votes, by the revision that had answered", ["vote", *label])
+        self._votes = self._make(
+            Counter,
+            "sluice_votes",
+            "Votes, one an answer and voter, by the revision that had answered",
+            ["vote", *label],
+        )
+        self._changes = self._make(
+            Counter, "sluice_vote_changes", "Votes that took another's place, by what they are now", ["vote", *label]
+        )
         for vote in ("up", "down"):  # Prometheus counts on from the first value it sees: that must be a zero
             self._votes.labels(vote, revision)
+            self._changes.labels(vote, revision)
         confidence = self._make(
             Histogram, "sluice_confidence", "Confidence of answers, or of their segments", label, buckets=SHARES
         )
@@ -133,9 +141,13 @@ class ServerMetrics:
         """The generator's outcome: written, failed, or refused (its citations did not hold)."""
         self._generated.labels(outcome, self._revision).inc()
 
-    def voted(self, vote: str, revision: str) -> None:
-        """A user's ``vote`` (up, down) on an answer of ``revision``; a second one on the same answer counts again."""
-        self._votes.labels(vote, revision).inc()
+    def voted(self, vote: str, revision: str, counted: str) -> None:
+        """A user's ``vote`` (up, down) on an answer of ``revision``.
+
+        ``counted`` is "new" for their first on this answer, "changed" for another word on it; all else counts nowhere.
+        """
+        if counted in ("new", "changed"):
+            (self._votes if counted == "new" else self._changes).labels(vote, revision).inc()
 
     def answer(self, asked: Any, result: dict[str, Any]) -> None:
         """One input and its result, for drift: characters of text asked, confidence of the answer or its segments."""
@@ -176,12 +188,10 @@ class _Watched(Collector):
             lost.add_metric([self._revision], self._log.lost)
             yield lost
         if self._store is not None:
-            rows = {"dropped": self._store.dropped, "rejected": self._store.rejected,
-                    "unwritten": self._store.write_failures, "unpushed": self._store.push_failures}  # fmt: skip
             text = ("Trouble with feedback: rows dropped, rows set aside as unwritable, batches not written at first, "
                     "totals not pushed at first")  # fmt: skip
             family = CounterMetricFamily("sluice_feedback_failures", text, labels=["what", "revision"])
-            for what, count in rows.items():
+            for what, count in self._store.failures.items():
                 family.add_metric([what, self._revision], count)
             yield family
         if self._features is not None:

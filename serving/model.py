@@ -6,6 +6,7 @@ Nothing here knows a task: instances and results are dicts whose fields the bund
 import asyncio
 import operator
 from collections.abc import AsyncGenerator, Sequence
+from hashlib import sha256
 from typing import Any
 
 import kserve
@@ -163,7 +164,8 @@ class ServedModel(kserve.Model):
         if not isinstance(payload, dict):
             raise invalid(f"{where}expected an object with {', '.join(self.inputs.get('properties', {}))}")
         try:
-            return self._loaded().parse(payload)
+            instance = self._loaded().parse(payload)
+            return instance if self._hearing is None else {**instance, "sha256": _digest(instance["audio"])}
         except Refused:
             raise
         except SluiceError as error:
@@ -197,7 +199,8 @@ class ServedModel(kserve.Model):
             call.notes.setdefault("sources", []).append(ids)
             self._feedback.served(result["request_id"], self.revision, instance.get("question", ""), ids)
         elif "sources" not in result:
-            self._feedback.answered(result["request_id"], self.revision, self.task, result.get("name", ""), result)
+            about = (self.revision, self.task, result.get("name", ""))
+            self._feedback.answered(result["request_id"], *about, result, instance.get("sha256", ""))
 
     def _v2(self, results: list[dict[str, Any]], request: InferRequest, call: Call) -> InferResponse:
         known = outputs_of(results)
@@ -243,6 +246,11 @@ def _asked_of(request: InferRequest) -> list[RequestedOutput]:
             own["binary_data"] = request.use_binary_outputs
         asked.append(RequestedOutput(output.name, own))
     return asked
+
+
+def _digest(audio: Any) -> str:
+    """The SHA-256 of a recording's bytes; of an upload it was taken as they came. "" where nobody took it."""
+    return sha256(audio).hexdigest() if isinstance(audio, bytes) else current().digests.get(str(audio), "")
 
 
 _SIGNATURE = {"revision", "request_id", "name"}

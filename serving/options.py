@@ -18,7 +18,7 @@ class Options:
 
     ``grpc_port`` 0 turns gRPC off. ``drain`` seconds pass between "not ready" and the end of listening, for routers to
     notice; ``grace`` is the longest that requests in flight may then take. ``keep_days``: how long answers that nobody
-    voted on stay in the feedback database.
+    voted on stay in the feedback database. ``max_votes``: of one client in a minute.
     """
 
     model_name: str
@@ -34,6 +34,7 @@ class Options:
     grace: int = 30
     revision: str = "local"
     keep_days: int = 30
+    max_votes: int = 300
     peers: tuple[str, ...] = ()
     limits: Limits = field(default_factory=Limits)
     access: Access = field(default_factory=Access)
@@ -50,7 +51,7 @@ class Options:
             limits=Limits(**{name: getattr(flags, flag) for name, flag in _LIMITS.items()}),
             access=read_access(),
         )
-        for name in ("threads", "max_batch", "max_queue", "grace", "keep_days"):
+        for name in ("threads", "max_batch", "max_queue", "grace", "keep_days", "max_votes"):
             _positive(name, getattr(chosen, name))
         for name, value in vars(chosen.limits).items():
             _positive(_LIMITS[name], value)
@@ -62,7 +63,7 @@ class Options:
 
 _OWN = (
     "model_name", "model_dir", "host", "http_port", "grpc_port", "threads", "max_batch", "max_queue", "drain", "grace",
-    "keep_days",
+    "keep_days", "max_votes",
 )  # fmt: skip
 _LIMITS = {
     "in_flight": "max_in_flight", "deadline": "deadline", "body": "max_body", "items": "max_items",
@@ -112,6 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--peers", default=os.environ.get("SLUICE_PEER_NAMES", ""), help=f"{peers} (default: none)")
     add("--drain", type=float, default=0.5, help="seconds between not ready and not listening (default %(default)s)")
     add("--grace", type=int, default=30, help="seconds for requests in flight at the end (default %(default)s)")
+    add("--max-votes", type=int, default=300, help="votes of a client in a minute; beyond, 429 (default %(default)s)")
     add("--keep-days", type=int, default=30, help="days that answers without a vote are kept (default %(default)s)")
     return parser
 

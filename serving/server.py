@@ -54,7 +54,7 @@ class Server:
         self.options, self._opener = options, opener or _open
         self._log = RequestLog()
         self._metrics = ServerMetrics(options.revision)
-        self._feedback = FeedbackStore(keep_days=options.keep_days)
+        self._feedback = FeedbackStore(keep_days=options.keep_days, votes_a_minute=options.max_votes)
         self._metrics.watch(store=self._feedback, log=self._log)
         self.model = ServedModel(options, self._metrics, self._feedback)
         self._peers = Peers.from_environment(options.peers, 6 * options.limits.deadline)

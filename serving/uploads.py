@@ -14,9 +14,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from email.errors import MessageError
 from email.message import Message as Header
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from serving.call import current
 from serving.errors import SluiceError
 from serving.limits import Receive, Scope
 from serving.refusals import Refused, explain, invalid, not_ready, too_large
@@ -136,6 +138,7 @@ async def _take(kind: Header, receive: Receive, upload: Upload, sink: "_Sink", i
         if sink.full:
             await asyncio.to_thread(sink.flush)
     await asyncio.to_thread(sink.flush)
+    current().digests[str(upload.path)] = sink.sha.hexdigest()
     if upload.form:
         form.end()
     elif write != sink.write:
@@ -190,11 +193,12 @@ def _type_of(scope: Scope) -> Header:
 
 
 class _Sink:
-    """A file that is written in large pieces, off the event loop."""
+    """A file that is written, and its digest taken, in large pieces, off the event loop."""
 
     def __init__(self, file: Any) -> None:
         self._file, self._size = file, 0
         self._pieces: list[bytes] = []
+        self.sha = sha256()
 
     @property
     def full(self) -> bool:
@@ -207,6 +211,7 @@ class _Sink:
     def flush(self) -> None:
         pieces, self._pieces, self._size = self._pieces, [], 0
         data = memoryview(b"".join(pieces))
+        self.sha.update(data)
         try:
             while data:
                 data = data[self._file.write(data) :]

@@ -13,14 +13,10 @@ if TYPE_CHECKING:
 def read_votes() -> "pd.DataFrame | None":
     """All labelled votes, or None where no feedback database exists yet."""
     from serving.feedback import feedback_url, labelled
+    from serving.feedback.tables import feedback_file
 
-    url = feedback_url()
-    if url.startswith("sqlite:///"):
-        from pathlib import Path
-
-        if not Path(url.removeprefix("sqlite:///")).is_file():
-            return None
-    return labelled(url)
+    file = feedback_file(url := feedback_url())
+    return labelled(url) if file is None or file.is_file() else None
 
 
 def gold_of(vote: Any, ids: dict[str, int], names: dict[str, list[int]]) -> list[int]:

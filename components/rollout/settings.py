@@ -35,6 +35,7 @@ class ServingSettings(Settings):
     drain: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     grace: Count = None
     keep_days: Count = None
+    max_votes: Count = None
 
     def flags(self) -> list[str]:
         """What is said, as arguments of the server."""

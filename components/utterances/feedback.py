@@ -1,39 +1,37 @@
-"""Corrections that listeners sent, as cues: they replace what the reference says there, or are the only reference."""
+"""Corrections that a reviewer has accepted, as cues of the recording whose bytes they were made on."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from components.recordings.notes import slug
+if TYPE_CHECKING:
+    from serving.feedback.reviews import Correction
 
 Cue = Mapping[str, Any]
 
 
-def corrected_cues() -> dict[str, list[dict[str, Any]]]:
-    """By lecture id: cues {start, end, text, speaker ""} that listeners wrote, the latest word of each span.
+def accepted_corrections() -> "dict[str, list[Correction]]":
+    """By SHA-256 of a recording's file: what a person has accepted there by name; nothing without a database."""
+    from serving.feedback.reviews import accepted
+    from serving.feedback.tables import feedback_file, feedback_url
 
-    Only corrections of a span count: of a whole answer nobody knows which words belong where.
+    file = feedback_file(url := feedback_url())
+    return accepted(url) if file is None or file.is_file() else {}
+
+
+def merged(reference: Sequence[Cue], corrected: "Sequence[Correction]", left_out: Counter[str]) -> list[Cue]:
+    """The reference and the corrections, in order of time.
+
+    A correction stands where the reference says nothing. Only one whose reviewer said so takes the place of the cues
+    whose middle it covers; the others are counted in ``left_out``.
     """
-    from serving.feedback import corrections, feedback_url
-
-    url = feedback_url()
-    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).is_file():
-        return {}
-    found: dict[str, dict[tuple[float, float], dict[str, Any]]] = {}
-    spans = corrections("transcription", url).dropna(subset=["start", "end", "correction"]).to_dict("records")
-    for row in spans:
-        text, start, end = " ".join(str(row["correction"]).split()), float(row["start"]), float(row["end"])
-        if row["name"] and text and end > start:
-            cue = {"start": start, "end": end, "text": text, "speaker": ""}
-            found.setdefault(slug(str(row["name"])), {})[start, end] = cue
-    return {name: list(spans.values()) for name, spans in found.items()}
-
-
-def merged(reference: Sequence[Cue], corrected: Sequence[Cue]) -> list[Cue]:
-    """The reference without the cues whose middle a correction covers, and the corrections, in order of time."""
-    kept = [
-        cue
-        for cue in reference
-        if not any(new["start"] <= (cue["start"] + cue["end"]) / 2 <= new["end"] for new in corrected)
-    ]
-    return sorted([*kept, *corrected], key=lambda cue: float(cue["start"]))
+    new: list[Cue] = []
+    kept = list(reference)
+    for one in corrected:
+        if one.over_reference:
+            kept = [cue for cue in kept if not one.start <= (cue["start"] + cue["end"]) / 2 <= one.end]
+        elif any(cue["start"] < one.end and one.start < cue["end"] for cue in reference):
+            left_out["correction where a reference speaks (accept it with --over-reference)"] += 1
+            continue
+        new.append({"start": one.start, "end": one.end, "text": " ".join(one.correction.split()), "speaker": ""})
+    return sorted([*kept, *new], key=lambda cue: float(cue["start"]))

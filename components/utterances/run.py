@@ -3,14 +3,14 @@
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
 from components.recordings.tables import lectures, read_stage
-from components.utterances.feedback import Cue, corrected_cues, merged
+from components.utterances.feedback import Cue, accepted_corrections, merged
 from components.utterances.settings import UtteranceSettings
 from serving.errors import SluiceError
 from serving.files import atomic_file
@@ -18,6 +18,8 @@ from serving.files import atomic_file
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from serving.feedback.reviews import Correction
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
@@ -46,15 +48,15 @@ def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str 
     corpus: utterance_id, recording_id, start, end (seconds, padding included), samples (int16 little-endian mono
     16 kHz). examples: utterance_id, recording_id, text, speaker (of the recording's notes, else of the cue's voice
     tag), condition, split (of the recording, so never in two), seconds float32. Cues longer than the model's window or
-    shorter than ``min_s`` are skipped and counted in the log. In recordings of split train, corrections that listeners
-    sent replace the reference. A split without any utterance is filled with our own samples. SluiceError: no recording
-    has a reference, and samples are not wanted.
+    shorter than ``min_s`` are skipped and counted in the log. In recordings of split train, corrections that a
+    reviewer has accepted are cues too. A split without any utterance is filled with our own samples. SluiceError: no
+    recording has a reference, and samples are not wanted.
     """
     import pyarrow.parquet as pq
 
     folder, skipped = Path(recordings), Counter[str]()
     audio, text = _schemas()
-    corrected = corrected_cues() if settings.feedback else {}
+    corrected = accepted_corrections() if settings.feedback else {}
     with (
         atomic_file(corpus) as sounds,
         atomic_file(examples) as texts,
@@ -63,7 +65,7 @@ def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str 
     ):
         tables = _Tables(sound_writer, text_writer)
         for lecture_id in lectures(folder, "recording"):
-            tables.add(_cut(folder, lecture_id, settings, corrected.get(lecture_id, []), skipped))
+            tables.add(_cut(folder, lecture_id, settings, corrected, skipped))
         empty = [split for split in SPLITS if not tables.splits[split]]
         if empty and settings.samples:
             _fill(tables, empty, settings, skipped)
@@ -85,7 +87,7 @@ def _fill(tables: _Tables, splits: Sequence[str], settings: UtteranceSettings, s
     with tempfile.TemporaryDirectory(prefix="sluice-") as scratch:
         folder = Path(scratch) / "recordings"
         for lecture_id in read("", RecordingSettings(), folder, Path(scratch) / "report.html"):
-            rows = [row for row in _cut(folder, lecture_id, settings, [], skipped) if row["split"] in splits]
+            rows = [row for row in _cut(folder, lecture_id, settings, {}, skipped) if row["split"] in splits]
             own = ("utterance_id", "recording_id")
             tables.add({**row, **{name: f"sample.{row[name]}" for name in own}} for row in rows)
 
@@ -100,13 +102,17 @@ def _schemas() -> "tuple[pa.Schema, pa.Schema]":
 
 
 def _cut(
-    folder: Path, lecture_id: str, settings: UtteranceSettings, corrected: Sequence[Cue], skipped: Counter[str]
+    folder: Path,
+    lecture_id: str,
+    settings: UtteranceSettings,
+    corrected: "Mapping[str, list[Correction]]",
+    skipped: Counter[str],
 ) -> Iterator[dict[str, Any]]:
     about = read_stage(folder, lecture_id, "recording").to_pylist()[0]
     known = (folder / lecture_id / "reference.parquet").is_file()
     cues: Sequence[Cue] = read_stage(folder, lecture_id, "reference").to_pylist() if known else []
     if about["split"] == "train":  # what people correct must not change the frozen test set
-        cues = merged(cues, corrected)
+        cues = merged(cues, corrected.get(about["sha256"], []), skipped)
     if not cues:
         return
     sound = Sound(folder, lecture_id)

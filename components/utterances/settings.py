@@ -10,7 +10,7 @@ class UtteranceSettings(Settings):
 
     ``window_s``: what the model hears at once; a longer cue is skipped and counted. ``padding_s`` of sound is kept
     before and after a cue, as far as the neighbouring cues leave room. ``min_s``: shorter cues are skipped.
-    ``feedback``: take in what listeners corrected. ``samples``: a split that has no
+    ``feedback``: take in what listeners corrected and a reviewer accepted. ``samples``: a split that has no
     utterance at all takes those of our own sample lectures, for training, choosing and judging need some each.
     """
 

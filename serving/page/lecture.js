@@ -148,7 +148,7 @@ export class Lecture {
       said.classList.remove('unsure');
       form.remove();
       row.querySelector('.mend').focus();
-      $('status').textContent = 'Thank you: noted for the next training.';
+      $('status').textContent = 'Thank you: noted; once somebody has looked at it, the next training learns from it.';
     };
     row.append(form);
     field.focus();

@@ -13,7 +13,8 @@ from components.featurize.component import featurize as component
 from components.featurize.run import FeaturizeSettings, run
 from serving.errors import SluiceError
 from serving.feedback import feedback_url
-from serving.feedback_tables import add_counts, connect, create_tables
+from serving.feedback.answers import add_counts
+from serving.feedback.tables import connect, create_tables
 
 MAY = [pd.Timestamp(f"2024-05-{day:02d} 12:00", tz="UTC") for day in range(1, 32)]
 

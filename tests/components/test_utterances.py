@@ -13,14 +13,13 @@ from components.recordings.run import recordings
 from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
 from components.recordings.sources import SAMPLES
+from components.recordings.tables import read_stage
 from components.utterances.component import utterances as component
 from components.utterances.run import utterances
 from components.utterances.settings import UtteranceSettings
 from components.validate import highlights, transcription
 from components.validate.settings import SpeechSettings, SummarySettings
 from serving.errors import SluiceError
-from serving.feedback_answers import add_answer_vote
-from serving.feedback_tables import connect
 
 
 @pytest.fixture(scope="module")
@@ -61,33 +60,39 @@ def test_every_cue_that_fits_becomes_an_utterance_with_its_sound(read: Path, tab
     assert np.allclose(texts["seconds"], audio["samples"].map(len) / 32_000)
 
 
-def test_corrections_of_listeners_teach_but_never_change_the_test_set(
+def test_what_anybody_proposes_waits_and_what_is_accepted_teaches_its_own_recording_only(
     read: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from serving.feedback import FeedbackStore
+    from serving.feedback.reviews import all_corrections, decide
 
     monkeypatch.setenv("SLUICE_FEEDBACK_DB", f"sqlite:///{tmp_path / 'feedback.db'}")
     copy = shutil.copytree(read, tmp_path / "recordings")
     rows = pq.read_table(copy / "bees-1" / "recording.parquet")
     at = rows.schema.get_field_index("split")
     pq.write_table(rows.set_column(at, "split", pa.array(["train"])), copy / "bees-1" / "recording.parquet")
+    bees, tides = (read_stage(copy, name, "recording").to_pylist()[0]["sha256"] for name in ("bees-1", "tides-1"))
+
+    def texts() -> dict[str, list[str]]:
+        utterances(copy, UtteranceSettings(window_s=6, samples=False), tmp_path / "a", tmp_path / "u")
+        return pd.read_parquet(tmp_path / "u").groupby("recording_id")["text"].agg(list).to_dict()
+
+    before = texts()
     store = FeedbackStore(feature_server="")
-    for name in ("bees-1", "Tides 1"):
-        said = {
-            "segments": [{"start": 0.5, "end": 2.9, "text": "a bee can sell"}, {"start": 5.0, "end": 7.0, "text": ""}]
-        }
-        store.answered(name, "r1", "transcription", name, said)
+    spans = ((0.0, 40.0), (0.5, 2.9), (20.0, 22.0), (3000.0, 3002.0))
+    said = {"duration": 4000.0, "segments": [{"start": s, "end": e, "text": "a bee can sell"} for s, e in spans]}
+    for answer, digest in (("bees", bees), ("tides", tides), ("stranger", "ab" * 32)):
+        store.answered(answer, "r1", "transcription", "bees-1", said, digest)
+    for answer in ("bees", "tides", "stranger"):
+        for start, end in spans:
+            store.feedback(answer, "down", f"{answer} from {start:g}", start, end)
     store.close()
-    engine = connect(f"sqlite:///{tmp_path / 'feedback.db'}")
-    for name, start, end, words in (("bees-1", 0.5, 2.9, "A bee can spell."), ("bees-1", 5.0, 7.0, "In the dark."),
-                                    ("Tides 1", 0.5, 2.9, "Nonsense.")):  # fmt: skip
-        given = {"vote": "down", "correction": words, "start": start, "end": end}
-        assert add_answer_vote(engine, name, given)
-    engine.dispose()
-    utterances(copy, UtteranceSettings(window_s=6, samples=False), tmp_path / "a", tmp_path / "u")
-    texts = pd.read_parquet(tmp_path / "u").groupby("recording_id")["text"].agg(list)
-    assert texts["bees-1"] == ["A bee can spell.", "In the dark."] and len(texts["tides-1"]) == 13
-    assert "Nonsense." not in texts["tides-1"]
+    assert texts() == before  # a proposal changes nothing
+    every = {(one.recording, one.start): one.id for one in all_corrections()}
+    decide(list(every.values()), "accepted", "Eve")
+    assert texts() == before | {"bees-1": [*before["bees-1"], "bees from 20"]}  # the reference speaks elsewhere
+    decide([every[bees, 0.5]], "accepted", "Eve", over_reference=True)
+    assert texts() == before | {"bees-1": ["bees from 0.5", "bees from 20"]}  # and tides-1 is of the test set
 
 
 def test_padding_never_reaches_into_the_neighbours_words(tables) -> None:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -242,14 +243,23 @@ def test_figures_tell_seconds_windows_and_pace(live: Live) -> None:
     assert [figure(after, name) - figure(before, name) for name in names] == [4, 4, 1]
 
 
-def test_a_transcript_can_be_corrected_segment_by_segment(live: Live) -> None:
+def test_a_transcript_can_be_corrected_segment_by_segment_and_the_recording_is_known_by_its_bytes(live: Live) -> None:
     from serving.feedback import corrections
 
-    about = live.hear(wav(2), "rivers and lakes.wav").json()["request_id"]
-    vote = {"request_id": about, "vote": "down", "correction": "level six", "start": 1.0, "end": 2.0}
-    assert live.client.post("/feedback", json=vote).status_code == 200
-    assert live.client.post("/feedback", json=vote | {"start": -3}).status_code == 400
-    row = corrections("toy").iloc[-1]
+    sounds = {"rivers and lakes.wav": wav(2), "\u0440\u0435\u043a\u0438.wav": wav(2, 0.4)}
+    for name, sound in sounds.items():
+        about = live.hear(sound, name).json()["request_id"]
+        vote = {"request_id": about, "vote": "down", "correction": "level six", "start": 1.0, "end": 2.0}
+        assert live.client.post("/feedback", json=vote).status_code == 200
+        for wrong in ({"start": -3}, {"start": 0.3}, {"end": 9}, {"end": True}, {"request_id": f"{about[:-1]}\0"}):
+            assert live.client.post("/feedback", json=vote | wrong).status_code == 400
+        inline = {"instances": [{"audio": base64.b64encode(sound).decode()}]}
+        answer = live.client.post(V1, json=inline).json()["predictions"][0]
+        assert live.client.post("/feedback", json=vote | {"request_id": answer["request_id"]}).status_code == 200
+    rows = corrections("toy").iloc[-4:].to_dict("records")
+    digests = [sha256(sound).hexdigest() for sound in sounds.values()]
+    assert [row["recording"] for row in rows] == [digests[0], digests[0], digests[1], digests[1]]
+    row = rows[0]
     assert (row["name"], row["start"], row["answer"], row["correction"]) == (
         "rivers and lakes",
         1,

@@ -10,7 +10,7 @@ from sqlalchemy import select
 
 from serving.errors import SluiceError
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled, votes_by_revision
-from serving.feedback_tables import connect, served, utc_now
+from serving.feedback.tables import connect, served, utc_now
 
 
 @pytest.fixture
@@ -123,9 +123,9 @@ def test_answers_wait_for_a_database_that_cannot_be_opened_and_never_hold_up_a_r
     for n in range(50):
         store.served(f"r{n}", "rev", "why?", ["a"])
         if n == 0:
-            while not store.write_failures:
+            while not store.failures["unwritten"]:
                 time.sleep(0.01)
-    assert store.dropped == 50 - 1 - 10
+    assert store.failures["dropped"] == 50 - 1 - 10
     (tmp_path / "feedback.db").rmdir()
     store.close()
     assert totals(url) == {"a": (11, 0, 0)}
@@ -176,7 +176,7 @@ def test_totals_that_could_not_be_pushed_are_pushed_later(url):
     store = FeedbackStore(url, f"http://127.0.0.1:{server.server_port}/", push_every_s=60)
     store.served("r1", "rev", "why?", ["b", "a"])
     store.feedback("r1", "up")
-    while not store.push_failures:
+    while not store.failures["unpushed"]:
         time.sleep(0.01)
     server.server_activate()
     thread = threading.Thread(target=server.serve_forever)

@@ -51,16 +51,18 @@ def test_sound_is_no_text() -> None:
 
 
 def test_the_page_shows_what_feedback_lost_and_when_features_were_read(tmp_path: Path) -> None:
-    metrics, store = ServerMetrics("r1"), FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}")
+    metrics, store = ServerMetrics("r1"), FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}", queue_size=1)
     snapshot = pd.DataFrame({"passage_id": ["a"], "kind": ["class"]})
     features, alone = OnlineFeatures(["a"], snapshot, "http://127.0.0.1:1"), OnlineFeatures(["a"], snapshot)
     features.close()
     store.close()
+    for _ in range(4):  # nobody takes them any more: one fits the queue
+        store.served("r", "r1", "why?", ["a"])
     assert features.live and not alone.live
     metrics.watch(store=store)
     metrics.watch(features=features)
     assert samples(metrics)["sluice_features_refreshed_timestamp_seconds", "{}"] == 0
-    store.dropped, features.refreshed_at = 3, 1_700_000_000.5
+    features.refreshed_at = 1_700_000_000.5
     found = samples(metrics)
     assert found["sluice_feedback_failures_total", '{"what": "dropped"}'] == 3
     assert found["sluice_features_refreshed_timestamp_seconds", "{}"] == 1_700_000_000.5

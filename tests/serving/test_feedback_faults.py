@@ -1,0 +1,223 @@
+"""Feedback where rows, texts or the database are not as they should be."""
+
+import asyncio
+import json
+import os
+import resource
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from engines import free_port, postgres
+from sqlalchemy import create_engine, text
+
+from serving.errors import SluiceError
+from serving.feedback import FeedbackStore, corrections, daily_counts, labelled
+from serving.feedback.votes import Vote
+from serving.refusals import Refused
+
+SAID = {"segments": [{"start": 0.0, "end": 2.0, "text": "one\0two \ud800"}], "duration": 2.0}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with postgres() as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """An empty database of either kind."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'feedback.db'}"
+        return
+    url, name = request.getfixturevalue("server"), f"t{time.time_ns()}"
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name}"))
+    engine.dispose()
+    yield url.rsplit("/", 1)[0] + f"/{name}"
+
+
+def test_a_row_that_cannot_be_written_is_set_aside_and_its_neighbours_are_kept(url: str) -> None:
+    store = FeedbackStore(url, feature_server="")
+    for n in range(40):
+        store.served(f"r{n}", "rev", "why?", ["a"])
+        if n in (0, 17, 39):
+            store.served(f"bad{n}", None, "no revision", ["a"])  # type: ignore[arg-type]
+            store.served(f"odd{n}", "rev", "no JSON", [object()])  # type: ignore[list-item]
+    store.flush()
+    assert store.alive and store.failures == {"dropped": 0, "rejected": 6, "unwritten": 0, "unpushed": 0}
+    assert store.feedback("r39", "up")["counted"] == "new"
+    store.close()
+    assert daily_counts(url)[["shown", "up"]].to_numpy().tolist() == [[40, 1]]
+
+
+def test_text_that_no_database_takes_is_cleaned_wherever_it_comes_from(url: str) -> None:
+    store = FeedbackStore(url, feature_server="")
+    store.served("cited", "rev\0", "why\0 \ud800?", ["a\0"])
+    store.answered("heard", "rev", "transcription", "talk\0\udc00", SAID)
+    store.feedback("cited", "up", "be\0cause \udfff")
+    store.feedback("heard", "down", "one two\0", 0.0, 2.0)
+    store.close()
+    assert store.failures["rejected"] == 0
+    (row,) = labelled(url).to_dict("records")
+    assert (row["question"], row["correction"], row["passage_ids"]) == (
+        "why\ufffd \ufffd?",
+        "be\ufffdcause \ufffd",
+        ["a\0"],
+    )
+    (row,) = corrections("transcription", url).to_dict("records")
+    assert (row["name"], row["correction"]) == ("talk\ufffd\ufffd", "one two\ufffd")
+    with pytest.raises(SluiceError, match="is unknown"):
+        Vote("he\0ard", "up")
+
+
+def test_a_database_of_before_there_were_voters_keeps_its_votes_and_takes_new_ones(url: str) -> None:
+    engine = create_engine(url)
+    at = "TIMESTAMP" if "postgresql" in url else "DATETIME"
+    for statement in (
+        f"CREATE TABLE served (request_id VARCHAR(200) PRIMARY KEY, revision VARCHAR(200) NOT NULL,"
+        f" question TEXT NOT NULL, passage_ids TEXT NOT NULL, at {at} NOT NULL)",
+        f"CREATE TABLE feedback (request_id VARCHAR(200) PRIMARY KEY, vote VARCHAR(4) NOT NULL, correction TEXT,"
+        f" at {at} NOT NULL)",
+        f"CREATE TABLE answers (request_id VARCHAR(200) PRIMARY KEY, revision VARCHAR(200) NOT NULL,"
+        f" task VARCHAR(40) NOT NULL, name VARCHAR(200) NOT NULL, parts TEXT NOT NULL, at {at} NOT NULL)",
+        f"CREATE TABLE answer_votes (request_id VARCHAR(200), start_s FLOAT, end_s FLOAT, vote VARCHAR(4) NOT NULL,"
+        f" correction TEXT, at {at} NOT NULL, PRIMARY KEY (request_id, start_s))",
+        "INSERT INTO served VALUES ('old', 'rev', 'why?', '[\"a\"]', '2026-01-02 03:04:05')",
+        "INSERT INTO feedback VALUES ('old', 'up', NULL, '2026-01-02 03:04:05')",
+        "INSERT INTO answers VALUES ('heard', 'rev', 'transcription', 'talk', '[[0.5, 2, \"their\"]]',"
+        " '2026-01-02 03:04:05')",
+        "INSERT INTO answer_votes VALUES ('heard', 0.5, 2, 'down', 'there', '2026-01-02 03:04:05')",
+    ):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(statement)
+    engine.dispose()
+    for _ in range(2):  # the second one finds what the first one made
+        store = FeedbackStore(url, feature_server="")
+        store.answered("new", "rev", "transcription", "talk", SAID, "ab" * 32)
+        assert store.feedback("old", "down", client="somebody")["revision"] == "rev"
+        store.close()
+    assert labelled(url)["vote"].tolist() == ["down"]  # one up, one down: the latest
+    (row,) = corrections("transcription", url).to_dict("records")
+    assert (row["correction"], row["start"], row["end"], row["recording"], row["voter"]) == ("there", 0.5, 2, "", "")
+
+
+def refused(store: FeedbackStore, seconds: float = 4.0, correction: str = "") -> Refused:
+    with pytest.raises(Refused) as caught:
+        asyncio.run(store.cast(Vote("r1", "up", correction), "", "192.0.2.1", seconds))
+    return caught.value
+
+
+@contextmanager
+def broken(file: Path, fault: str) -> Iterator[None]:
+    """A database that knows the answer r1, and what is wrong with it."""
+    if fault == "a folder":
+        file.mkdir()
+        yield
+        return
+    first = FeedbackStore(f"sqlite:///{file}", feature_server="")
+    first.served("r1", "rev", "why? " * 5000, ["a"])
+    first.close()
+    if fault == "locked":
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            yield
+    elif fault == "full":
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    else:
+        data = file.read_bytes()
+        file.write_bytes(b"no database" * 1000 if fault == "another file" else data[:4096] + os.urandom(len(data)))
+        yield
+
+
+@pytest.mark.parametrize("fault", ["a folder", "another file", "half of one", "full", "locked"])
+def test_a_vote_that_cannot_be_noted_is_to_be_sent_again_and_answers_go_on(tmp_path: Path, fault: str) -> None:
+    file = tmp_path / "feedback.db"
+    with broken(file, fault):
+        store = FeedbackStore(f"sqlite:///{file}", feature_server="")
+        error = refused(store, 1.0, "x" * 4000)
+        assert (error.status, error.headers) == (503, {"retry-after": "5"}) and "send the vote again" in str(error)
+        store.served("r2", "rev", "why?", ["a"])
+        assert store.alive
+    store.close()
+
+
+def test_a_database_server_that_says_nothing_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        store = FeedbackStore(f"postgresql+psycopg://sluice:x@127.0.0.1:{port}/feedback", feature_server="")
+        assert refused(store, 0.5).status == 503
+        store.served("r1", "rev", "why?", ["a"])
+        assert store.alive
+    store.close()
+
+
+def test_a_vote_on_an_answer_that_waits_for_the_database_is_to_be_sent_again(tmp_path: Path) -> None:
+    (tmp_path / "feedback.db").mkdir()
+    store = FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}", feature_server="")
+    store.served("r1", "rev", "why?", ["a"])
+    while not store.failures["unwritten"]:
+        time.sleep(0.01)
+    assert refused(store).status == 503
+    (tmp_path / "feedback.db").rmdir()
+    store.flush()
+    assert asyncio.run(store.cast(Vote("r1", "up"), "", "192.0.2.1"))["counted"] == "new"
+    store.close()
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for url in (f"sqlite:///{tmp_path / 'file' / 'feedback.db'}", "sqlite:////proc/feedback.db"):
+        with pytest.raises(SluiceError, match="SLUICE_HOME or SLUICE_FEEDBACK_DB"):
+            FeedbackStore(url, feature_server="")
+    for command in (["-m", "pipelines.cli", "serve"], ["-m", "pipelines.cli", "run", "codebase"]):
+        done = subprocess.run(
+            [sys.executable, *command], env=os.environ | {"SLUICE_HOME": "/proc/sluice"}, capture_output=True, text=True
+        )
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+        assert "SLUICE_HOME" in done.stderr and len(done.stderr.splitlines()) <= 2
+
+
+class Picky(BaseHTTPRequestHandler):
+    """A feature server that will not have one passage."""
+
+    taken: list[str] = []
+
+    def do_POST(self) -> None:
+        ids = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["df"]["passage_id"]
+        self.taken += [] if "bad" in ids else ids
+        self.send_response(422 if "bad" in ids else 200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+def test_a_total_that_the_feature_server_refuses_holds_up_no_other(tmp_path: Path) -> None:
+    http = ThreadingHTTPServer(("127.0.0.1", free_port()), Picky)
+    thread = threading.Thread(target=http.serve_forever)
+    thread.start()
+    address = f"http://127.0.0.1:{http.server_port}"
+    store = FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}", address, push_every_s=60)
+    store.served("r1", "rev", "why?", ["a", "bad", "c", "d", "e"])
+    store.close()
+    http.shutdown()
+    http.server_close()
+    thread.join()
+    assert sorted(Picky.taken) == ["a", "c", "d", "e"] and store.failures["rejected"] == 1
