@@ -92,7 +92,8 @@ class Plane:
                 return await service.front.handle(inner)
             upstream = service.workload(name) if isinstance(service, Controller) else None
             if upstream is not None:
-                return await deliver(functools.partial(_there, upstream), key.name, inner)
+                # A Service, with no router in front: a canary's gate must see each of its crashes.
+                return await deliver(functools.partial(_there, upstream), key.name, inner, patient=False)
         return refusal(503, f"there is no InferenceService or InferenceGraph {name!r} here (yet)", "")
 
     def removed(self, key: Key) -> None:

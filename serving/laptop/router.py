@@ -165,16 +165,18 @@ class Router(Listener):
 
 
 async def deliver(
-    choose: Callable[[Upstream | None], Upstream | None], service: str, request: web.BaseRequest
+    choose: Callable[[Upstream | None], Upstream | None], service: str, request: web.BaseRequest, patient: bool = True
 ) -> web.StreamResponse:
     """Pass one request on to the revision of ``service`` that ``choose`` names; it is given the one chosen before.
 
     A revision that crashed is back in seconds: a request waits for it, `WAIT_S` at most, and is sent again where that
     is safe. Nothing was written: always. It was, and no answer came: once (what is asked may be what crashes it), and
     only what changes nothing, that is GET, HEAD, OPTIONS and a question to a model whose body is at hand; never a vote.
+    Without ``patient`` there is no wait and no second time.
     """
     body = await _body(request)
-    until, once_more = time.monotonic() + WAIT_S, repeatable(request) and not isinstance(body, aiohttp.StreamReader)
+    until = time.monotonic() + (WAIT_S if patient else 0)
+    once_more = patient and repeatable(request) and not isinstance(body, aiohttp.StreamReader)
     upstream: Upstream | None = None
     while True:
         upstream = choose(upstream)
@@ -195,9 +197,9 @@ async def deliver(
                 once_more = False
             finally:
                 upstream.leave()
-            await asyncio.sleep(_LOOK_S)  # that it is gone is not known yet
+            await asyncio.sleep(_LOOK_S if patient else 0)  # that it is gone is not known yet
         gone = request.transport is None or request.transport.is_closing()
-        if gone or time.monotonic() > until or not await upstream.awaited(_LOOK_S):
+        if gone or time.monotonic() >= until or not await upstream.awaited(_LOOK_S):
             return answer
 
 

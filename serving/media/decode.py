@@ -55,7 +55,7 @@ def messages(file: BinaryIO, asked: bytes, alive: Callable[[], None]) -> Iterato
     """
     from av.stream import Discard
 
-    container, guessed = _open(file)
+    container, guessed = _open(Rest(file))
     tracks = _tracks(container)
     stream = _best(container, tracks)
     notes: list[str] = []
@@ -65,8 +65,7 @@ def messages(file: BinaryIO, asked: bytes, alive: Callable[[], None]) -> Iterato
         notes.append(why)
         index = tracks[place].index
         container.close()
-        file.seek(0)
-        container, guessed = _open(file)
+        container, guessed = _open(Rest(file))
         stream = container.streams[index]
     for other in container.streams:
         if other.index != stream.index:
@@ -94,7 +93,7 @@ def _audio_codecs() -> str:
     return ",".join(names)
 
 
-def _open(file: BinaryIO | Rest) -> tuple[Any, bool]:
+def _open(file: Rest) -> tuple[Any, bool]:
     """The container, and whether the length that it tells is FFmpeg's guess from the bit rate.
 
     No picture is decoded: only audio decoders may run. No other file or address is opened.

@@ -1,13 +1,12 @@
 """Recordings of any container that FFmpeg reads, through PyAV, as blocks of 16 kHz mono samples."""
 
-import json
 import math
 import tempfile
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from serving.errors import SluiceError
 from serving.media.decode import COUNT, MEDIA, PROBE, READ, Media, NoMedia
 from serving.media.levels import RATE, Floats, active, decibels, levels
 from serving.media.reading import SAMPLES, SILENCE, Message
-from serving.media.sandbox import ask, leash
+from serving.media.sandbox import ask, leash, read_json
 
 Source = Path | str | bytes
 
@@ -78,17 +77,17 @@ class Recording:
     def _parts(self) -> Iterator[Floats]:
         for kind, body in self._messages:
             if kind == SAMPLES:
-                yield np.frombuffer(body, "<i2").astype(np.float32) / np.float32(32768)
+                yield np.frombuffer(body[: len(body) // 2 * 2], "<i2").astype(np.float32) / np.float32(32768)
             elif kind == SILENCE:
-                left = int(body)
+                left = int(read_json(body)["samples"])
                 for at in range(0, left, 30 * RATE):
                     yield np.zeros(min(30 * RATE, left - at), np.float32)
             elif kind == MEDIA:
                 self.media, self.notes = _described((kind, body))
             else:
-                end = json.loads(body)
-                self.notes += end["notes"]
-                self.damaged |= end["damaged"]
+                end = read_json(body)
+                self.notes += map(str, end["notes"])
+                self.damaged |= bool(end["damaged"])
 
 
 @dataclass(frozen=True)
@@ -162,8 +161,8 @@ def _described(message: tuple[bytes, bytes]) -> tuple[Media, list[str]]:
     kind, body = message
     if kind != MEDIA:
         raise NoMedia("its decoder broke down; convert it first")
-    about: dict[str, Any] = json.loads(body)
-    notes = about.pop("notes")
+    about = read_json(body)
+    notes = [str(note) for note in about.pop("notes", [])]
     return Media(**about), notes
 
 

@@ -14,7 +14,7 @@ from serving.media.tracks import title
 
 Message = tuple[bytes, bytes]
 SAMPLES, SILENCE, END = b"S", b"Z", b"E"
-"""Kinds of messages: int16 samples; the number of silent ones as text; JSON of ``damaged`` and ``notes``."""
+"""Kinds of messages: int16 samples; JSON of how many ``samples`` are silent; JSON of ``damaged`` and ``notes``."""
 
 _BATCH, _AHEAD, _FAILURES = 2 * RATE, 32, 20_000
 _CLOCKLESS = ("mp3", "aac", "amr", "amrnb", "amrwb")
@@ -55,7 +55,7 @@ class Reading:
             gap = self._gap(at, later)
             if gap:
                 yield from self._samples(mixer.cut(), all_of_them=True)
-                yield SILENCE, str(round(gap * RATE)).encode()
+                yield SILENCE, json.dumps({"samples": round(gap * RATE)}).encode()
             self._due += frame.samples / frame.sample_rate
             shapes.add((frame.sample_rate, frame.layout.nb_channels))
             yield from self._samples(mixer.push(frame))
@@ -123,6 +123,8 @@ class Reading:
                 packet = next(packets)
             except StopIteration:
                 return None
+            except IndexError:  # from PyAV, at the end of a file in which streams came up later
+                return None
             except FFmpegError:
                 break
             place = packet.pos or place
@@ -162,9 +164,9 @@ class _Clock:
 
 
 class Rest:
-    """A file from some place on, as a file."""
+    """A file from some place on, as a file whose `seek` fails as FFmpeg expects: without an exception, by -1."""
 
-    def __init__(self, file: BinaryIO, start: int) -> None:
+    def __init__(self, file: BinaryIO, start: int = 0) -> None:
         self._file, self._start = file, start
         file.seek(start)
 
@@ -174,7 +176,10 @@ class Rest:
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """As of any file."""
-        return self._file.seek(offset + self._start if whence == 0 else offset, whence) - self._start
+        try:
+            return self._file.seek(offset + self._start if whence == 0 else offset, whence) - self._start
+        except (OSError, ValueError, OverflowError):
+            return -1
 
     def tell(self) -> int:
         """As of any file."""

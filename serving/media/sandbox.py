@@ -16,12 +16,12 @@ from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from serving.errors import SluiceError
-from serving.media.decode import ERROR, NoMedia, messages
+from serving.media.decode import ERROR, NoMedia
 from serving.media.reading import END, Message
-from serving.media.zygote import ALIVE, CPU_S, DIED, HEAD
+from serving.media.zygote import ALIVE, CPU_S, DIED, HEAD, answers
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -55,6 +55,8 @@ class Leash:
     def keep(self, source: object, first: Message, rest: Generator[Message]) -> None:
         """Leave the messages about ``source`` to whoever reads it next."""
         self._kept[id(source)] = first, rest
+        if self._is_cut:
+            self.cut()
 
     def take(self, source: object) -> tuple[Message, Generator[Message]] | None:
         """What was kept of ``source``, once."""
@@ -112,7 +114,8 @@ def ask(file: BinaryIO, asked: bytes) -> Generator[Message]:
     """
     if not _FORKS:
         _warn()
-        yield from messages(file, asked, lambda: None)
+        for kind, body in answers(file, asked, lambda: None, 0):
+            yield _checked(kind, body)
         return
     held, line = leash(), _ZYGOTE.ask(file, asked)
     with line:
@@ -132,15 +135,28 @@ def _answers(line: socket.socket) -> Generator[Message]:
         if size > _LARGEST:
             raise NoMedia("its decoder broke down; convert it first")
         body = _exactly(line, size)
-        if kind == ERROR:
-            told = json.loads(body)
-            raise (NoMedia if told["status"] == NoMedia.status else SluiceError)(told["text"])
-        if kind == DIED:
-            raise NoMedia(_why(int(body)))
         if kind != ALIVE:
-            yield kind, body
+            yield _checked(kind, body)
         if kind == END:
             return
+
+
+def _checked(kind: bytes, body: bytes) -> Message:
+    """The message. Errors: the one that it tells of."""
+    if kind == ERROR:
+        told = read_json(body)
+        raise (NoMedia if told.get("status") == NoMedia.status else SluiceError)(str(told.get("text"))[:500])
+    if kind == DIED:
+        raise NoMedia(_why(int(body)))
+    return kind, body
+
+
+def read_json(body: bytes) -> dict[str, Any]:
+    """A message's JSON. Errors: `NoMedia`, for a decoder that was taken over may send anything."""
+    try:
+        return dict(json.loads(body))
+    except (ValueError, TypeError):
+        raise NoMedia("its decoder broke down on it; convert it first") from None
 
 
 def _exactly(line: socket.socket, size: int) -> bytes:

@@ -84,7 +84,7 @@ def _frames(container: Any, place: dict[int, int]) -> Any:
     while True:
         try:
             packet = next(packets)
-        except (StopIteration, FFmpegError):
+        except (StopIteration, IndexError, FFmpegError):
             return
         try:
             yield from ((place[packet.stream.index], frame) for frame in packet.decode() if sane(frame))

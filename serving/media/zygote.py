@@ -16,11 +16,14 @@ import socket
 import struct
 import sys
 import wave
+from collections.abc import Callable, Iterator
 from importlib import import_module
+from pkgutil import walk_packages
 from typing import Any, BinaryIO
 
 from serving.errors import SluiceError
 from serving.media.decode import ERROR, READ, NoMedia, messages
+from serving.media.reading import Message
 
 HEAD = struct.Struct("!cI")
 """Before each message: its kind and its length in bytes."""
@@ -118,28 +121,23 @@ def _child(asked: bytes, file: int, answer: int, megabytes: int) -> None:
             more_time()
             send(line, ALIVE, b"")
 
-        answer_from(media, asked, alive, lambda kind, body: send(line, kind, body), megabytes)
+        for kind, body in answers(media, asked, alive, megabytes):
+            send(line, kind, body)
 
 
-def answer_from(media: BinaryIO, asked: bytes, alive: Any, tell: Any, megabytes: int) -> None:
-    """Tell every message about an open file, the last of them perhaps an error's sentence and status."""
+def answers(media: BinaryIO, asked: bytes, alive: Callable[[], None], megabytes: int) -> Iterator[Message]:
+    """Every message about an open file, the last of them perhaps an error: JSON of its status and sentence."""
     try:
-        for kind, body in messages(media, asked, alive):
-            tell(kind, body)
-    except OSError as error:
-        if not isinstance(error, BrokenPipeError | ConnectionError):
-            tell(ERROR, _told(NoMedia(f"it cannot be decoded ({error.__class__.__name__}); send it as wav or mp3")))
+        yield from messages(media, asked, alive)
+        return
+    except SluiceError as known:
+        error = known
     except MemoryError:
         text = f"reading it takes more than {megabytes} MB; its index is broken or made to do harm, convert it first"
-        tell(ERROR, _told(NoMedia(text)))
-    except SluiceError as error:
-        tell(ERROR, _told(error))
-    except Exception as error:  # whatever a decoder comes up with: the fault is the file's
-        tell(ERROR, _told(NoMedia(f"it cannot be decoded ({error.__class__.__name__}); send it as wav or mp3")))
-
-
-def _told(error: SluiceError) -> bytes:
-    return json.dumps({"status": getattr(error, "status", 400), "text": str(error)}).encode()
+        error = NoMedia(text)
+    except Exception as unknown:  # whatever a decoder comes up with: the fault is the file's
+        error = NoMedia(f"it cannot be decoded ({unknown.__class__.__name__}); send it as wav or mp3")
+    yield ERROR, json.dumps({"status": getattr(error, "status", 400), "text": str(error)}).encode()
 
 
 def _limit(megabytes: int) -> Any:
@@ -175,8 +173,11 @@ def _limit(megabytes: int) -> Any:
 
 def _warm() -> None:
     """Decode a little, so that no child has to import anything, which it could not."""
-    for name in ("ctypes", "resource"):
-        import_module(name)
+    import av
+
+    for module in ("ctypes", "resource", *(one.name for one in walk_packages(av.__path__, "av."))):
+        if not module.endswith("__main__"):
+            import_module(module)
     file = io.BytesIO()
     with wave.open(file, "wb") as out:
         out.setnchannels(2)
@@ -184,7 +185,7 @@ def _warm() -> None:
         out.setframerate(44_100)
         out.writeframes(bytes(4 * 44_100))
     for content in (file.getvalue(), b"no sound at all" * 100):
-        answer_from(io.BytesIO(content), READ, lambda: None, lambda *_: None, 0)
+        list(answers(io.BytesIO(content), READ, lambda: None, 0))
 
 
 def main() -> None:

@@ -150,6 +150,8 @@ def test_a_canary_beside_stable_is_weighed_promoted_without_a_restart_and_a_temp
     assert percents(laptop) == {"v2": (True, 20)}
     own = address.replace("twin-predictor", "twin-v2-predictor")
     assert answers(own, 2) == {(200, "new", "twin-v2-predictor"): 2}
+    assert ask(own, "/v1/models/twin:predict", b"die")[0] == 503, "a Service hides no crash"
+    wait_for(lambda: answers(own, 1) == {(200, "new", "twin-v2-predictor"): 1})
     assert answers(url, 100) == {(200, "old", "twin-predictor"): 80, (200, "new", "twin-v2-predictor"): 20}
 
     async def under_load(*steps):

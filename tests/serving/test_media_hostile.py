@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from hostile import huge_index, pictures, wav
 from threaded import serving
@@ -154,6 +155,21 @@ def test_a_leash_ends_a_decoder_that_brings_nothing(tmp_path: Path) -> None:
     timer.join()
     assert time.monotonic() - started < 10
     assert soon(lambda: not decoders())
+
+
+def test_a_system_that_cannot_fork_reads_the_same_and_says_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from serving.media import sandbox
+
+    path = record(tmp_path / "talk.ogg", sound((3, 0.4)), layout="stereo")
+    apart = np.concatenate(list(blocks(path)))
+    monkeypatch.setattr(sandbox, "_FORKS", False)
+    assert np.array_equal(np.concatenate(list(blocks(path))), apart)
+    assert not decoders()
+    with pytest.raises(NoMedia, match="255 channels"):
+        probe(WRONG["255 channels"])
+    assert [line for line in caplog.messages if "without limits" in line] == caplog.messages
 
 
 @pytest.mark.e2e

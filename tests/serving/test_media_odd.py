@@ -133,6 +133,32 @@ def test_what_lasts_too_long_is_refused_while_it_is_read_even_if_it_is_a_gap() -
     assert Leash(3700).run(lambda: sum(map(len, blocks(data)))) == pytest.approx(3605 * RATE, abs=RATE)
 
 
+def test_subtitles_a_cover_and_a_picture_beside_the_sound_do_no_harm() -> None:
+    file, lines = io.BytesIO(), io.BytesIO(b"1\n00:00:00,500 --> 00:00:01,000\nhello\n")
+    with av.open(lines, format="srt") as said, av.open(file, "w", format="matroska") as out:
+        sound_stream = out.add_stream("aac", rate=RATE, layout="mono")
+        text = out.add_stream_from_template(said.streams[0])
+        cover = out.add_stream("mjpeg", rate=1, width=64, height=64, pix_fmt="yuvj420p")
+        picture = out.add_stream("mpeg4", rate=1, width=64, height=48)
+        for stream, height in ((cover, 64), (picture, 48)):
+            still = av.VideoFrame.from_ndarray(np.full((height, 64, 3), 90, np.uint8))
+            still.pts, still.time_base = 0, Fraction(1, 1)
+            out.mux(stream.encode(still))
+            out.mux(stream.encode(None))
+        for packet in said.demux():
+            packet.stream = text
+            if packet.size:
+                out.mux(packet)
+        frame = av.AudioFrame.from_ndarray(TALK.reshape(1, -1), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = RATE, 0, Fraction(1, RATE)
+        for ready in av.AudioResampler(format="fltp", layout="mono", rate=RATE, frame_size=1024).resample(frame):
+            out.mux(sound_stream.encode(ready))
+        out.mux(sound_stream.encode(None))
+    samples, recording = heard(file.getvalue())
+    assert starts(samples) == pytest.approx([0.3, 2.8], abs=0.11)
+    assert recording.media.video and not recording.damaged and not recording.notes
+
+
 SILENT, HUM = np.zeros_like(TALK), 0.01 * np.sin(np.arange(len(TALK)) / 25)
 PING = np.concatenate([0.5 * np.sin(np.arange(3200) / 3), np.zeros(len(TALK) - 3200)])
 

@@ -26,6 +26,8 @@ async def main() -> None:
 
     async def infer(request: web.Request) -> web.StreamResponse:
         body = await request.read()
+        if body == b"die":
+            os._exit(7)
         asked = sorted(json.loads(body)) if body[:1] == b"{" else [request.content_type, len(body)]
         return web.json_response({"predictions": [{"text": answer, "asked": asked}]}, headers={"x-request-id": "7"})
 
