@@ -15,6 +15,7 @@ from serving.call import current
 from serving.limits import Limits, Receive, Scope, Send, send_json
 from serving.model import ServedModel
 from serving.refusals import gone, invalid, unknown
+from serving.scripts import join
 from serving.uploads import Upload, taken
 
 ROUTE = "/openai/v1/audio/transcriptions"
@@ -130,15 +131,15 @@ async def _stream(job: _Job, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             current().last_words = _failed
 
-    said = False
+    before = ""
     async with aclosing(_beating(job.parts(), PATIENCE_SECONDS, BEAT_SECONDS)) as parts:
         async for part in parts:
             await begin()
             body = b": still listening\n\n"
             if part is not None:
                 segments, heard = part
-                body = b"".join(map(_event, _events(segments, heard, job, said)))
-                said = said or any(segment["text"].strip() for segment in segments)
+                body = b"".join(map(_event, _events(segments, heard, job, before)))
+                before = next((t for s in reversed(segments) if (t := s["text"].strip())), before)
             await send({"type": "http.response.body", "body": body, "more_body": True})
     await begin()
     result = job.result()
@@ -147,14 +148,14 @@ async def _stream(job: _Job, send: Send) -> None:
     await send({"type": "http.response.body", "body": _event(done)})
 
 
-def _events(segments: list[dict[str, Any]], heard: float, job: _Job, said: bool) -> list[dict[str, Any]]:
+def _events(segments: list[dict[str, Any]], heard: float, job: _Job, before: str) -> list[dict[str, Any]]:
     events: list[dict[str, Any]] = []
     for at, segment in enumerate(segments, len(job.segments) - len(segments)):
         text = segment["text"].strip()
         if not text:
             continue
-        events.append({"type": "transcript.text.delta", "delta": f" {text}" if said else text})
-        said = True
+        events.append({"type": "transcript.text.delta", "delta": join((before, text)).removeprefix(before)})
+        before = text
         if job.kind == "verbose_json":
             event = {"type": "transcript.text.segment", "id": f"seg_{at}", "text": text, "heard": heard}
             told = ("start", "end", "confidence", "words") if job.words else ("start", "end", "confidence")

@@ -15,5 +15,5 @@ def pack(given: Given, settings: Settings, out: Path) -> Packed:
     from serving.transcription.schema import INPUTS, OUTPUTS
 
     chosen = given.description["variants"][given.description["variant"]]
-    kept = {name: float(value) for name, value in chosen.items() if name.startswith(("wer_", "audio_s_per_s"))}
+    kept = {name: float(value) for name, value in chosen.items() if name.startswith(("wer_", "cer_", "audio_s_per_s"))}
     return Packed(INPUTS, OUTPUTS, kept)

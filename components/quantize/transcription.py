@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from components.evaluate.words import unit_of
 from components.quantize.settings import QuantizeSettings
 from components.quantize.variants import Measured
 from serving.bundle import Bundle, Lineage, SpeechSpec
@@ -56,15 +57,15 @@ def measure(model: Path, corpus: Path, examples: Path, settings: Settings, out: 
     figures: dict[str, dict[str, float]] = {name: dict(_sizes(out / file)) for name, file in files.items()}
     for name, difference in parity(model, {n: out / f for n, f in files.items()}, speech, table).items():
         figures[name]["max_abs_difference"] = difference
-    protocol = f"of{len(table)}_val"
+    protocol, unit = f"of{len(table)}_val", unit_of(settings.language)
     for name, row in _through_serving(out, files, speech, table, settings, protocol).items():
         figures[name] |= row
     return Measured(
         spec={"speech": speech.model_dump()},
         files=files,
         figures=figures,
-        quality=f"word_accuracy_{protocol}",
-        quality_name="word accuracy",
+        quality=f"{unit}_accuracy_{protocol}",
+        quality_name=f"{unit} accuracy",
         unit="one utterance",
         panels=[
             ("bytes", "Size, MB", 1e-6),
@@ -140,12 +141,12 @@ def _through_serving(
         for name, predictor in predictors.items():
             results, took_s = transcribe(predictor, table, settings.batch)
             rows = count_errors(table, [str(result["text"]) for result in results], settings.language)
-            wer = float(rows["errors"].sum() / max(1, rows["words"].sum()))
+            rate, unit = float(rows["errors"].sum() / max(1, rows["words"].sum())), unit_of(settings.language)
             found[name] = {
                 "p50_ms_batch1": float(np.median(times[name])),
                 "audio_s_per_s": float(table["seconds"].sum()) / took_s,
-                f"wer_{protocol}": wer,
-                f"word_accuracy_{protocol}": max(0.0, 1 - wer),
+                f"{unit[0]}er_{protocol}": rate,
+                f"{unit}_accuracy_{protocol}": max(0.0, 1 - rate),
             }
         return found
     finally:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from serving.errors import SluiceError
+from serving.scripts import join
 from serving.transcription.formats import ENTITY, GUARD, TAG, repeated, unguarded
-from serving.transcription.scripts import join
 
 _CLOCK = r"(?:(\d{1,6}):)?(\d{1,3}):(\d{1,2})(?:\s?[.,]\s?(\d{1,9}))?"
 _TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}(?![\d:.,]).*$")

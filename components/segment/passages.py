@@ -9,6 +9,7 @@ from components.ingest.passages import COLUMNS as PASSAGE
 from components.segment.sentences import Sentence
 from components.segment.settings import SegmentSettings
 from components.segment.topics import boundaries
+from serving.scripts import ENDS, join
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,7 +51,7 @@ def passage_rows(lecture: Lecture, settings: SegmentSettings) -> Iterator[dict[s
 
 
 def _row(lecture: Lecture, said: Sequence[Sentence], n_tokens: int) -> dict[str, Any]:
-    about, text = lecture.about, " ".join(one.text for one in said)
+    about, text = lecture.about, paragraph([one.text for one in said])
     start, end = said[0].start, max(one.end for one in said)
     words = sum(one.words for one in said)
     seconds = max(end - start, 1e-3)
@@ -65,6 +66,14 @@ def _row(lecture: Lecture, said: Sequence[Sentence], n_tokens: int) -> dict[str,
         "lecture_duration_s": about["duration_s"], "lecture_loudness": about["loudness"],
         "lecture_silence_share": about["silence_share"], "speaker": about["speaker"], "condition": about["condition"],
     }  # fmt: skip
+
+
+def paragraph(sentences: Sequence[str]) -> str:
+    """Sentences in a row; in a script without blanks one stands between them only where no stop does."""
+    text = sentences[0] if sentences else ""
+    for said in sentences[1:]:
+        text = join((text, said)) if ENDS.search(text) else f"{text} {said}"
+    return text
 
 
 def silent(silences: Iterable[tuple[float, float]], start: float, end: float) -> float:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.segment.words import Word
+from serving.scripts import ENDS, join, size, stop_of
 
-_STOP = re.compile(r"[.?!…][\"')\]”’]*$")
 _ABBREVIATION = re.compile(
     r"^(?:e\.g|i\.e|etc|cf|vs|resp|approx|fig|eq|no|dr|mr|mrs|ms|prof|st|[a-z])\.$", re.IGNORECASE
 )
@@ -52,12 +52,13 @@ def sentences(words: Sequence[Word], pause_s: float, max_words: int) -> list[Sen
     """Group ``words`` into sentences, and write them as a person would where the transcript does not.
 
     Text that has punctuation or capitals keeps them. Bare lower-case words end a sentence at a pause of ``pause_s`` or
-    at their segment's end, and get a capital, "I", and a full stop or question mark. A sentence longer than
-    ``max_words`` is cut at its longest pause.
+    at their segment's end, and get a capital, "I", and a full stop or question mark (no stop in a script without
+    blanks). A sentence longer than ``max_words`` is cut at its longest pause; two signs of such a script are a word.
     """
     if not words:
         return []
-    marked = sum(bool(_STOP.search(word.text)) for word in words) >= max(1, len(words) * _PUNCTUATED)
+    length = sum(size(word.text) for word in words)
+    marked = sum(bool(ENDS.search(word.text)) for word in words) >= max(1, length * _PUNCTUATED)
     cased = any(c.isupper() for word in words for c in word.text)
     groups: list[list[Word]] = [[]]
     for at, word in enumerate(words):
@@ -70,7 +71,7 @@ def sentences(words: Sequence[Word], pause_s: float, max_words: int) -> list[Sen
 
 
 def _ends(word: Word, following: Word, cased: bool) -> bool:
-    if not _STOP.search(word.text) or _ABBREVIATION.match(word.text):
+    if not ENDS.search(word.text) or _ABBREVIATION.match(word.text):
         return False
     first = following.text.lstrip("\"'([“‘")[:1]
     return not cased or not first.islower()
@@ -81,10 +82,10 @@ def _pauses(word: Word, following: Word, pause_s: float) -> bool:
 
 
 def _shorten(group: list[Word], most: int) -> list[list[Word]]:
-    if len(group) <= most:
+    if len(group) < 2 or sum(size(word.text) for word in group) <= most:
         return [group]
     low = len(group) // 4  # of two near pauses the one nearer to the middle leaves no stub
-    cut = max(range(low, len(group) - low), key=lambda at: group[at].start - group[at - 1].end)
+    cut = max(range(max(1, low), len(group) - low), key=lambda at: group[at].start - group[at - 1].end)
     return [*_shorten(group[:cut], most), *_shorten(group[cut:], most)]
 
 
@@ -93,8 +94,11 @@ def _write(group: list[Word], marked: bool, cased: bool) -> Sentence:
     if not cased:
         texts = [text.capitalize() if _I.fullmatch(text.rstrip(".,?!")) else text for text in texts]
         texts[0] = texts[0][:1].upper() + texts[0][1:]
-    if not marked and not _STOP.search(texts[-1]):
+    if not marked and not ENDS.search(texts[-1]):
         asks = len(texts) > 2 and texts[0].lower() in _ASKING and texts[1].lower() in _AUXILIARY
-        texts[-1] = texts[-1].rstrip(",;:") + ("?" if asks else ".")
+        texts[-1] = texts[-1].rstrip(",;:") + ("?" if asks else stop_of(texts[-1]))
     mean = sum(word.confidence for word in group) / len(group)
-    return Sentence(" ".join(texts), group[0].start, max(word.end for word in group), len(group), mean)
+    said = texts[0]
+    for word, text in zip(group[1:], texts[1:], strict=True):
+        said = said + text if word.joined else join((said, text))
+    return Sentence(said, group[0].start, max(word.end for word in group), len(group), mean)

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from serving.scripts import ENDS, bigrams, join, signs, size, unspaced
+
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
-_END = re.compile(r"[.!?…。！？][\"')\]”’]*$")
 _ABBREVIATION = re.compile(r"(?:^|\W)(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Fig)\.$")
 _LONGEST = 60
 """Words after which text without any punctuation is cut."""
@@ -34,13 +35,14 @@ class Sentence(NamedTuple):
 
 
 def words(text: str) -> list[str]:
-    """Lower-case words of ``text``, numbers included."""
-    return _WORD.findall(text.lower())
+    """Lower-case words of ``text``, numbers included; pairs of signs where words have no blanks between them."""
+    found = _WORD.findall(text.lower())
+    return [word for run in found for word in (bigrams(run) if unspaced(run[0]) else [run])]
 
 
 def split(text: str) -> list[Sentence]:
     """Sentences of a plain text: cut after punctuation or at a line's end, or after 60 words without either."""
-    pieces = (Sentence(token) for line in text.splitlines() for token in _closed(line.split()))
+    pieces = (Sentence(token) for line in text.splitlines() for token in _closed(signs(line)))
     return list(_joined(pieces))
 
 
@@ -50,7 +52,7 @@ def from_segments(segments: Sequence[Mapping[str, Any]]) -> list[Sentence]:
     Where the transcript has punctuation, sentences may run over several segments and a segment may hold several;
     without it every segment is one. Words without times of their own share their segment's by length.
     """
-    punctuated = sum(bool(_END.search(str(s["text"]).strip())) for s in segments) * 4 >= len(segments)
+    punctuated = sum(bool(ENDS.search(str(s["text"]).strip())) for s in segments) * 4 >= len(segments)
     if not punctuated:
         return [_of(s) for s in segments if str(s["text"]).strip()]
     return list(_joined(piece for segment in segments for piece in _timed(segment)))
@@ -77,7 +79,7 @@ def _timed(segment: Mapping[str, Any]) -> Iterator[Sentence]:
         return
     whole = _of(segment)
     size, at = max(1, len(whole.text)), 0
-    for token in whole.text.split():
+    for token in signs(whole.text):
         after = at + len(token) + 1
         if whole.start is None or whole.end is None:
             yield Sentence(token)
@@ -95,8 +97,8 @@ def _joined(pieces: Iterator[Sentence]) -> Iterator[Sentence]:
             continue
         held.append(piece)
         text = piece.text.rstrip("\n")
-        ends = _END.search(text) and not _ABBREVIATION.search(text)
-        if ends or text != piece.text or len(held) >= _LONGEST:
+        ends = ENDS.search(text) and not _ABBREVIATION.search(text)
+        if ends or text != piece.text or len(held) >= _LONGEST and sum(size(p.text) for p in held) >= _LONGEST:
             yield _sentence(held)
             held = []
     if held:
@@ -104,4 +106,4 @@ def _joined(pieces: Iterator[Sentence]) -> Iterator[Sentence]:
 
 
 def _sentence(pieces: Sequence[Sentence]) -> Sentence:
-    return Sentence(" ".join(p.text.strip() for p in pieces), pieces[0].start, pieces[-1].end)
+    return Sentence(join(p.text.strip() for p in pieces), pieces[0].start, pieces[-1].end)

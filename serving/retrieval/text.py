@@ -2,6 +2,8 @@
 
 import re
 
+from serving.scripts import bigrams, unspaced
+
 _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[^\W\d_]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7F]+")
 _STOP = frozenset(
@@ -22,13 +24,14 @@ _END = re.compile(r"(?<=[.!?])(?<!\be\.g\.)(?<!\bi\.e\.)(?<!\betc\.)(?<!\bvs\.)[
 def words(text: str) -> list[str]:
     """Lower-case words of ``text``; ``camelCase`` and ``snake_case`` give their parts and the whole name.
 
-    Plurals lose their s and a short list of stop words is dropped, so that "Which models…" finds ``AutoModel``.
+    Plurals lose their s and a short list of stop words is dropped, so that "Which models…" finds ``AutoModel``. Where
+    words have no blanks between them every pair of neighbouring signs stands for one.
     """
     out: list[str] = []
     for token in _TOKEN.findall(text):
         parts = _split(token)
         out.extend(parts)
-        if len(parts) > 1:
+        if len(parts) > 1 and not any(map(unspaced, token)):
             out.append("".join(parts))
     return out
 
@@ -39,7 +42,8 @@ _known: dict[str, tuple[str, ...]] = {}
 def _split(token: str) -> tuple[str, ...]:
     parts = _known.get(token)
     if parts is None:
-        lowered = (part.lower() for part in _PART.findall(token))
+        found = (bigrams(part) if unspaced(part) else [part] for part in _PART.findall(token))
+        lowered = (part.lower() for several in found for part in several)
         parts = tuple(_singular(part) for part in lowered if part not in _STOP)
         if len(_known) < 200_000:  # a server reads users' words for ever
             _known[token] = parts

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from serving.errors import SluiceError
-from serving.transcription.scripts import join, unspaced, width
+from serving.scripts import join, unspaced, width
 
 FORMATS = ("text", "srt", "vtt", "json", "verbose_json")
 GUARD = "\u2060"

@@ -7,12 +7,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from serving.scripts import ENDS
 from serving.transcription.decode import Said
 from serving.transcription.rules import compression
 from serving.transcription.vocabulary import Group, Vocabulary
 from serving.transcription.words import spans, token_times
 
-_ENDS = (".", "!", "?", "。", "？", "！", "…")
 _PAUSE = 0.6
 _LEAST_WORDS = 2
 _TIME_STEP = 0.02
@@ -104,7 +104,7 @@ def _split(
         listed.append({"word": word, "start": left, "end": max(left, right), "confidence": likely})
         final = at + 1 == len(groups)
         pause = not final and placed[at + 1][0] - right >= _PAUSE
-        if final or pause or (word.endswith(_ENDS) and len(listed) >= _LEAST_WORDS):
+        if final or pause or (ENDS.search(word) and len(listed) >= _LEAST_WORDS):
             starts = begin if not parts else listed[0]["start"]
             parts.append(((starts, end if final else listed[-1]["end"], (opened, first + b)), listed))
             listed, opened = [], first + b

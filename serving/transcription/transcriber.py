@@ -12,6 +12,7 @@ from serving.bundle import Bundle
 from serving.errors import SluiceError
 from serving.media import RATE, Floats, Recording, cut
 from serving.retrieval.schema import Reader
+from serving.scripts import join
 from serving.transcription.decode import Decoder, Settings, Task
 from serving.transcription.graphs import Graphs
 from serving.transcription.mel import log_mel
@@ -130,7 +131,7 @@ class Transcriber:
         heard: Heard = instance["heard"]
         numbered = [{**segment, "id": at} for at, segment in enumerate(segments)]
         return {
-            "text": " ".join(segment["text"] for segment in numbered),
+            "text": join(segment["text"] for segment in numbered),
             "language": heard.language or self._first_language(),
             "duration": round(heard.seconds, 2),
             "damaged": heard.damaged,

@@ -6,9 +6,9 @@ from typing import Any
 
 from serving.bundle import SpeechSpec
 from serving.errors import SluiceError
+from serving.scripts import UNSPACED
 from serving.transcription.spec import token_ids
 
-_UNSPACED = {"zh", "ja", "th", "lo", "my", "yue"}
 Group = tuple[int, int]
 
 
@@ -79,7 +79,7 @@ class Vocabulary:
             text = self.text(tokens[begin:end])
             if "\ufffd" in text and end < len(tokens):
                 continue  # a character's last bytes are still to come
-            if found and not (text.startswith(" ") or (language in _UNSPACED and text.strip(" .,!?。、？！"))):
+            if found and not (text.startswith(" ") or (language in UNSPACED and text.strip(" .,!?。、？！"))):
                 said, group = found[-1]
                 found[-1] = (said + text, (group[0], end))
             else:

@@ -9,8 +9,8 @@ import pytest
 
 from components.recordings.cues import read_cues, read_transcript
 from serving.errors import SluiceError
+from serving.scripts import width
 from serving.transcription.formats import GUARD, write
-from serving.transcription.scripts import width
 
 
 def srt(*bodies: str, blank: str = "\n") -> str:

@@ -9,7 +9,7 @@ from kfp.dsl import HTML, Dataset
 from components.make_qa.component import lecture_questions
 from components.recordings.tables import write_quarantine, write_stage
 from components.segment.component import segment as component
-from components.segment.passages import every_split, silent
+from components.segment.passages import every_split, paragraph, silent
 from components.segment.sentences import sentences
 from components.segment.topics import boundaries
 from components.segment.words import words_of
@@ -56,6 +56,43 @@ def test_unicode_is_mended_and_times_stay_with_their_words() -> None:
     words = words_of([{"start": 2.0, "end": 4.0, "text": "cafÃ© e\u0301tude", "confidence": 0.5, "words": []}])
     assert [w.text for w in words] == ["café", "étude"] and words[1].last
     assert words[0].start == 2.0 and words[1].end == 4.0 and 2.5 < words[0].end < 3.5
+
+
+def unspaced(*texts: str, listed: bool = True) -> list[dict[str, Any]]:
+    """Segments of one second a sign; the words of a text are parted by |, or not listed at all."""
+    rows, at = [], 0.0
+    for text in texts:
+        words = [
+            {"word": w, "start": at + n, "end": at + n + 1, "confidence": 0.9} for n, w in enumerate(text.split("|"))
+        ]
+        end = words[-1]["end"]
+        text = text.replace("|", "")
+        rows.append({"text": text, "start": at, "end": end, "confidence": 0.9, "words": words if listed else []})
+        at = end
+    return rows
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_sentences_end_at_every_scripts_stop_and_get_no_blanks_and_no_foreign_stop(listed: bool) -> None:
+    def told(*texts: str) -> list[str]:
+        return [s.text for s in sentences(words_of(unspaced(*texts, listed=listed)), 1.5, 40)]
+
+    assert told("今天|我们|讲|树。|明天", "讲|图。", "好|吗？") == ["今天我们讲树。", "明天讲图。", "好吗？"]
+    assert told("これ|は|「木」|です。|はい！") == ["これは「木」です。", "はい！"]
+    assert told("我们|用|Python|写。|好。") == ["我们用Python写。", "好。"]
+    assert told("ไม่|เป็น|ไร") == ["ไม่เป็นไร"] and told("今天|我们|讲|树") == ["今天我们讲树"]
+    assert told("كيف| حالك؟| بخير") == ["كيف حالك؟", "بخير"]
+    assert told("यह| पेड़| है।| वह| नहीं।") == ["यह पेड़ है।", "वह नहीं।"] and told("यह| पेड़") == ["यह पेड़।"]
+    assert told("می‌خواهم| بروم.| باشه.")[0] == "می‌خواهم بروم."
+
+
+def test_a_sentence_without_blanks_is_cut_by_twice_as_many_signs_as_words() -> None:
+    long = "|".join("今" * 100) + "。"
+    assert max(s.words for s in sentences(words_of(unspaced(long)), 9, 40)) in range(50, 81)
+    assert (
+        paragraph(["今天讲树。", "好吗？", "没有句号", "下一句", "One.", "Two."])
+        == "今天讲树。好吗？没有句号 下一句 One. Two."
+    )
 
 
 def test_an_endless_sentence_is_cut_at_its_longest_pause() -> None:

@@ -16,8 +16,9 @@ from typing import Any
 
 import httpx
 import pytest
+import toy_listener
 from threaded import serving
-from toy_listener import ToyListener, wav
+from toy_listener import ToyListener, segment, wav
 
 from serving.limits import Limits
 
@@ -154,6 +155,13 @@ def test_a_stream_tells_segments_as_they_come_and_ends_with_the_whole(live: Live
     assert [(s["start"], s["end"], s["heard"]) for s in segments] == [(0, 1, 1), (1, 2, 2), (2, 3, 3)]
     assert told[-1]["type"] == "transcript.text.done"
     assert (told[-1]["text"], told[-1]["duration"]) == ("level 5 level 5 level 5", 3)
+
+
+def test_a_stream_of_a_language_without_blanks_has_none(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy_listener, "segment", lambda window, text: segment(window, "好。"))
+    body = live.hear(wav(2.5), stream="true").text
+    deltas = [json.loads(line[6:]).get("delta") for line in body.splitlines() if line.startswith("data: ")]
+    assert deltas[:3] == ["好。"] * 3
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def evaluate(bundle: Path, corpus: Path, examples: Path, settings: Settings) -> 
     finally:
         predictor.close()
     found = count_errors(table, [str(result["text"]) for result in results], settings.language)
-    named = figures(found, took_s)
+    named = figures(found, took_s, settings.language)
     page, showcase = build(found, table, results, named, settings)
     counts = {"test utterances": len(found), "words": int(found["words"].sum())}
     return Evaluated(found, named, page, counts, showcase)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from components.evaluate.words import edits, normalise
+from components.evaluate.words import edits, normalise, unit_of
 from serving.errors import SluiceError
 
 if TYPE_CHECKING:
@@ -85,13 +85,14 @@ def count_errors(table: pd.DataFrame, hypotheses: Sequence[str], language: str) 
     return pd.concat([keys, pd.DataFrame(rows)], axis=1)
 
 
-def figures(found: pd.DataFrame, took_s: float) -> dict[str, float]:
-    """Named figures of the predictions."""
+def figures(found: pd.DataFrame, took_s: float, language: str = "en") -> dict[str, float]:
+    """Named figures of the predictions: ``wer_…``, or ``cer_…`` alone where the language has no blanks."""
 
     def rate(rows: pd.DataFrame, errors: str = "errors", of: str = "words") -> float:
         return float(rows[errors].sum() / max(1, rows[of].sum()))
 
-    named = {"wer_test": rate(found), "cer_test": rate(found, "character_errors", "characters")}
-    named |= {f"wer_test_{name}": rate(rows) for name, rows in found.groupby("condition")}
+    main = f"{unit_of(language)[0]}er_test"
+    named = {"cer_test": rate(found, "character_errors", "characters"), main: rate(found)}
+    named |= {f"{main}_{name}": rate(rows) for name, rows in found.groupby("condition")}
     seconds = float(found["seconds"].sum())
     return {**named, "rtf_test": took_s / seconds, "audio_s_per_s_test": seconds / took_s}

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from components.evaluate.transcription import pictures
+from components.evaluate.words import unit_of
 from components.report.page import Page, svg
 
 if TYPE_CHECKING:
@@ -32,10 +33,15 @@ def build(
     """The page, and what of it the release report repeats: the spectrogram with the transcript."""
     page = Page("Evaluation", "The very bundle that would be served, on recordings it has never heard.")
     mean, low, high = pictures.percent(found, settings.resamples, settings.seed)
-    sizes = f"{len(found)} utterances, {int(found['words'].sum())} words"
+    unit = unit_of(settings.language)
+    sizes = f"{len(found)} utterances, {int(found['words'].sum())} {unit}s"
     page.tiles(
         [
-            ("Word error rate", f"{mean:.1f} %", f"{low:.1f} to {high:.1f}; {sizes}"),
+            (
+                f"{unit.capitalize()} error rate",
+                f"{mean:.1f} %",
+                f"{low:.1f} to {high:.1f}; {sizes}",
+            ),
             ("Character error rate", f"{100 * named['cer_test']:.1f} %", "spaces count as characters"),
             ("Speed", f"{named['audio_s_per_s_test']:.0f} x", "seconds of sound a second, this machine"),
         ]

@@ -8,9 +8,10 @@ def word_errors(
 ) -> dict[str, float]:
     """``word_accuracy_<protocol>``, ``wer_<protocol>`` and, where there are several, ``wer_<protocol>_<condition>``.
 
-    Edits over reference words, summed before they are divided.
+    Edits over reference words, summed before they are divided. Where the language has no blanks between words:
+    ``character_accuracy_…`` and ``cer_…`` (see `components.evaluate.words.unit_of`).
     """
-    from components.evaluate.words import errors
+    from components.evaluate.words import errors, unit_of
 
     counted: dict[str, list[int]] = {}
     for reference, hypothesis, condition in zip(references, said, conditions, strict=True):
@@ -21,7 +22,8 @@ def word_errors(
     rates = {group: edits / max(1, words) for group, (edits, words) in counted.items()}
     if len(rates) == 2:
         rates = {"": rates[""]}
+    unit = unit_of(language)
     return {
-        f"word_accuracy_{protocol}": 1 - rates[""],
-        **{f"wer_{protocol}{group}": rate for group, rate in sorted(rates.items())},
+        f"{unit}_accuracy_{protocol}": 1 - rates[""],
+        **{f"{unit[0]}er_{protocol}{group}": rate for group, rate in sorted(rates.items())},
     }

@@ -10,6 +10,7 @@ from pydantic import Field
 from torch.nn.functional import cross_entropy
 
 from components.base.speech import TorchWhisper
+from components.evaluate.words import unit_of
 from components.train.precision import use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
 from components.train.transcription.augment import change_speed, mask, place
@@ -92,7 +93,8 @@ class SpeechLearner:
 
     def __init__(self, whisper: TorchWhisper, data: Data, hyper: Hyperparameters, settings: Settings) -> None:
         self.whisper, self.data, self.hyper, self.settings = whisper, data, hyper, settings
-        self.spec, self.metric = whisper.spec, f"word_accuracy_{data.protocol}"
+        self._counted_in = settings.normaliser or settings.language
+        self.spec, self.metric = whisper.spec, f"{unit_of(self._counted_in)}_accuracy_{data.protocol}"
         self.autocast = whisper.autocast = use_bf16(hyper.precision)
         self._sound = lru_cache(KEPT)(self._features)
 
@@ -169,7 +171,7 @@ class SpeechLearner:
         """Word errors of greedy decoding on the validation rows, all together and by condition; all in 0 and up.
 
         ``word_accuracy`` is 1 - ``wer``. Both count edits over the words of the whole split, normalised as Whisper's
-        authors do.
+        authors do; by characters, and named so, where the language has no blanks.
         """
         self.model.eval()
         said: list[str] = []
@@ -179,8 +181,7 @@ class SpeechLearner:
             longest = 8 + 2 * max(len(held.ids[row]) for row in rows)
             features = self.whisper.features([held.wave(row) for row in rows])
             said += [self.whisper.text(ids) for ids in self.whisper.greedy(features, longest)]
-        language = self.settings.normaliser or self.settings.language
-        return word_errors(held.texts, said, held.conditions, language, self.data.protocol)
+        return word_errors(held.texts, said, held.conditions, self._counted_in, self.data.protocol)
 
     def sizes(self) -> dict[str, float]:
         """Number and seconds of training utterances."""

@@ -43,6 +43,27 @@ def width(text: str) -> int:
 
 
 def size(text: str) -> float:
-    """About how many words a text is: its parts between blanks, where a sign of a script without blanks is half one."""
-    bare = sum(unspaced(sign) and unicodedata.category(sign)[0] in "LN" for sign in text)
-    return max(bare / 2, 1.0) if bare else float(len(text.split()))
+    """About how many words a text is: one for each part between blanks, half one for each sign of a script without."""
+    return sum((sum(map(_letter, part)) / 2 if any(map(unspaced, part)) else 1.0) for part in text.split())
+
+
+def signs(text: str) -> list[str]:
+    """The parts of a text between blanks; in a script without blanks every sign with the marks that follow it."""
+    found: list[str] = []
+    for part in text.split():
+        found.append(part[0])
+        for before, sign in zip(part, part[1:], strict=False):
+            if _letter(sign) and unspaced(before) and unicodedata.category(before) not in ("Ps", "Pi"):
+                found.append(sign)
+            else:
+                found[-1] += sign
+    return found
+
+
+def bigrams(text: str) -> list[str]:
+    """Pairs of neighbours in a run of signs without blanks, or the one sign itself: what stands for words."""
+    return [text[at : at + 2] for at in range(max(1, len(text) - 1))]
+
+
+def _letter(sign: str) -> bool:
+    return unspaced(sign) and unicodedata.category(sign)[0] in "LN"
