@@ -140,7 +140,8 @@ class Routes:
                 answer = await handler(scope, (await receive())["body"] if method == "POST" else b"")
             await send_json(send, 200, answer)
         elif (method, path) == ("POST", self._infer_path):
-            await self._infer(scope, (await receive())["body"], send)
+            work = self._infer(scope, (await receive())["body"], send)
+            await (unless_gone(receive, work) if self._model.listens else work)
         elif (method, path) == ("POST", TRANSCRIPTIONS):
             await transcribe(self._model, self._limits, scope, receive, send)
         elif (method, path) == ("GET", "/metrics"):

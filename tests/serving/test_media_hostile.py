@@ -1,5 +1,6 @@
 """Recordings that are made to do harm: they cost little, reach nothing, and end when nobody waits for them."""
 
+import base64
 import json
 import os
 import signal
@@ -40,7 +41,8 @@ def python(code: str, *args: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    lists = [task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children")]
+    return [int(child) for text in lists for child in text.split()]
 
 
 def decoders() -> list[int]:
@@ -208,20 +210,31 @@ def test_each_gets_a_status_of_its_own_and_the_server_goes_on(ears: tuple[Ears, 
     assert good.json()["text"] == "level 2 level 2"
 
 
-def test_a_decoder_ends_when_its_client_goes(ears: tuple[Ears, httpx.Client]) -> None:
+@pytest.mark.parametrize("door", ["form", "v1", "v2"])
+def test_a_decoder_ends_when_its_client_goes(ears: tuple[Ears, httpx.Client], door: str) -> None:
     toy, client = ears
     toy.go.clear()
+    coded = base64.b64encode(tone(200)).decode()
+    tensor = {"name": "audio", "datatype": "BYTES", "shape": [1], "data": [coded]}
+    path, body = {
+        "form": (OPENAI, {"files": {"file": ("a.wav", tone(200))}}),
+        "v1": ("/v1/models/ears:predict", {"json": {"instances": [{"audio": coded}]}}),
+        "v2": ("/v2/models/ears/infer", {"json": {"inputs": [tensor]}}),
+    }[door]
+    seen: list[int] = []
+    looking = threading.Thread(target=lambda: soon(lambda: seen.extend(decoders()) or seen))
+    looking.start()
     try:
         with pytest.raises(httpx.ReadTimeout):
-            client.post(OPENAI, files={"file": ("a.wav", tone(200))}, timeout=1)
+            client.post(path, timeout=2, **body)
+        looking.join()
+        assert seen
         assert soon(lambda: not decoders())
     finally:
         toy.go.set()
 
 
 def test_more_recordings_at_once_than_may_be_open_all_get_their_turn(ears: tuple[Ears, httpx.Client]) -> None:
-    import base64
-
     many = [base64.b64encode(tone(0.5, (n % 9 + 1) / 10)).decode() for n in range(40)]
     body = json.dumps({"instances": [{"audio": audio} for audio in many]})
     answer = ears[1].post("/v1/models/ears:predict", content=body, timeout=60)
