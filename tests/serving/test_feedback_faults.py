@@ -15,13 +15,17 @@ from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import httpx
 import pytest
 from engines import free_port, postgres
 from sqlalchemy import create_engine, text
+from threaded import serving
+from toy_listener import ToyListener, wav
 
 from serving.errors import SluiceError
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled
 from serving.feedback.votes import Vote
+from serving.limits import Limits
 from serving.refusals import Refused
 
 SAID = {"segments": [{"start": 0.0, "end": 2.0, "text": "one\0two \ud800"}], "duration": 2.0}
@@ -191,6 +195,55 @@ def test_a_home_that_cannot_be_written_is_one_sentence_at_the_start(tmp_path: Pa
         )
         assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
         assert "SLUICE_HOME" in done.stderr and len(done.stderr.splitlines()) <= 2
+
+
+def figure(client: httpx.Client, name: str) -> float:
+    line = next(line for line in client.get("/metrics").text.splitlines() if line.startswith(name))
+    return float(line.rsplit(" ", 1)[1])
+
+
+def hear(client: httpx.Client, name: str) -> str:
+    form = {"files": {"file": (name, wav(2))}, "data": {"model": "ears"}}
+    return str(client.post("/openai/v1/audio/transcriptions", **form).raise_for_status().json()["request_id"])
+
+
+def test_a_server_whose_feedback_is_away_answers_and_tells_voters_to_come_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "feedback.db").mkdir()
+    monkeypatch.setenv("SLUICE_FEEDBACK_DB", f"sqlite:///{tmp_path / 'feedback.db'}")
+    with serving(ToyListener(), "ears", Limits(deadline=5)) as live:
+        about = hear(live.client, "talk.wav")
+        vote = {"request_id": about, "vote": "up"}
+        told = live.client.post("/feedback", json=vote)
+        assert (told.status_code, told.headers["retry-after"]) == (503, "5")
+        assert hear(live.client, "talk.wav") != about
+        assert live.client.get("/v2/models/ears/ready").status_code == 200
+        (tmp_path / "feedback.db").rmdir()
+        while live.client.post("/feedback", json=vote).status_code != 200:
+            time.sleep(0.1)
+
+
+def test_thousands_of_votes_on_one_answer_are_one_and_odd_ones_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_FEEDBACK_DB", f"sqlite:///{tmp_path / 'feedback.db'}")
+    with serving(ToyListener(), "ears", Limits(deadline=5), max_votes=50) as live:
+        about = hear(live.client, "talk.wav")
+        odd = [{"vote": "up"}, {"request_id": f"{about}\0", "vote": "up"}, {"request_id": about, "vote": ["up"]}, [],
+               {"request_id": about, "vote": "up", "correction": 5}, {"request_id": about, "vote": "up", "start": True},
+               {"request_id": about, "vote": "up", "end": 1}]  # fmt: skip
+        assert {live.client.post("/feedback", json=one).status_code for one in odd} == {400}
+        codes = []
+        for n in range(100):
+            vote = {"request_id": about, "vote": "up", "start": float(n % 2), "correction": "\0" * (n % 3)}
+            forged = {"x-forwarded-for": f"192.0.2.{n}", "x-request-id": about}
+            told = live.client.post("/feedback", json=vote, headers=forged)
+            codes.append(told.status_code)
+            assert told.status_code == 200 or told.headers["retry-after"] == "10"
+        assert codes[:40] == [200] * 40 and 429 in codes
+        assert figure(live.client, 'sluice_votes_total{revision="ears-1",vote="up"}') == 1
+        assert figure(live.client, 'sluice_vote_changes_total{revision="ears-1",vote="down"}') == 0
 
 
 class Picky(BaseHTTPRequestHandler):

@@ -1,5 +1,6 @@
 """A server that cannot start says why, in one sentence."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -41,3 +42,12 @@ def test_a_corrupt_bundle_and_a_taken_port_are_one_sentence_and_exit_code_2(tiny
             assert done.returncode == 2, done.stderr
             assert sentence in done.stderr.splitlines()[-1]
             assert "Traceback" not in done.stderr
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence_and_exit_code_2(tiny_bundle: Path) -> None:
+    command = [sys.executable, "-m", "serving", "--model-name", "codebase", "--model-dir", str(tiny_bundle)]
+    command += ["--host", "127.0.0.1", "--grpc-port", "0", "--http-port", "0"]
+    home = os.environ | {"SLUICE_HOME": "/proc/sluice"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=home)
+    assert done.returncode == 2, done.stderr
+    assert "SLUICE_HOME" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
