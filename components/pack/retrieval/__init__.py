@@ -116,18 +116,17 @@ def _fit(
 ) -> "tuple[Ranker, Calibration, dict[str, float]]":
     """Ranker and calibration, with the ranker's figures on the half of the validation questions that tests it."""
     val, words = (asked[asked["split"] == split].reset_index(drop=True) for split in ("val", "calibration"))
-    vectors = [
-        encode_all(encoder, table["question"].tolist(), None, settings.workers or None, progress(name))
-        for table, name in ((val, "val questions"), (words, "users' questions"))
-    ]
-    examples = collect(withheld, val, vectors[0], history)
-    users = collect(served, words, vectors[1], history) if len(words) else None
+    texts = [*val["question"], *words["question"]]
+    vectors = encode_all(encoder, texts, None, settings.workers or None, progress("val questions"))
+    queries = vectors[: len(val)]
+    examples = collect(withheld, val, queries, history)
+    users = collect(served, words, vectors[len(val) :], history) if len(words) else None
     half = first_half(val["question_id"].tolist())
     ranker, calibration, scores = fit_rules(examples, half, users, settings.l2, settings.wrong_answer_costs)
     tested = np.flatnonzero(~half)
     gold = gold_rows(withheld.ids, [list(ids) for ids in val["gold"]])
     found = Candidates(*(table[tested] for table in examples.found))
-    ranks = served_ranks(found, scores[tested], withheld.dense(vectors[0][tested]), [gold[at] for at in tested])
+    ranks = served_ranks(found, scores[tested], withheld.dense(queries[tested]), [gold[at] for at in tested])
     metrics = {f"recall@{k}_val_withheld": float((ranks <= k).mean()) for k in (1, 5, 10) if len(ranks)}
     if len(ranks):
         metrics["mrr_val_withheld"] = float((1 / ranks).mean())
