@@ -7,6 +7,7 @@ slow or silent gives way.
 import asyncio
 import contextlib
 import json
+import ssl
 from collections import Counter
 from collections.abc import Iterator
 from http import HTTPStatus
@@ -192,28 +193,33 @@ class Port:
     def __init__(self) -> None:
         self._connections: set[Connection] = set()
         self._clients: Counter[str] = Counter()
+        self._closed = False
         self._listener: asyncio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
-    async def open(self, server: web.Server, host: str, port: int) -> int:
+    async def open(self, server: web.Server, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen, and let ``server`` handle the requests; the port. OSError when it is taken."""
-        loop = asyncio.get_running_loop()
-        self._listener = await loop.create_server(lambda: Connection(self, server, loop), host, port, backlog=1024)
+        loop, self._closed = asyncio.get_running_loop(), False
+        self._listener = await loop.create_server(
+            lambda: Connection(self, server, loop), host, port, backlog=1024,
+            ssl=tls, ssl_handshake_timeout=HEAD_S if tls else None,
+        )  # fmt: skip
         self._sweeper = loop.create_task(self._sweep())
         return int(self._listener.sockets[0].getsockname()[1])
 
     def close(self) -> None:
         """Take no more connections, and leave those there are alone."""
+        self._closed = True
         if self._listener is not None:
             self._listener.close()
         if self._sweeper is not None:
             self._sweeper.cancel()
 
     def add(self, one: Connection) -> bool:
-        """Count a connection; False when its client has too many."""
+        """Count a connection; False when its client has too many, or the port is closed."""
         self._connections.add(one)
         self._clients[one.address] += 1
-        return self._clients[one.address] <= CONNECTIONS
+        return not self._closed and self._clients[one.address] <= CONNECTIONS
 
     def remove(self, one: Connection) -> None:
         """A connection is gone."""
@@ -260,6 +266,7 @@ class Listener:
     async def close(self) -> None:
         """Close the port after the requests under way have ended (5 s at most)."""
         self._port.close()
+        await asyncio.sleep(0)  # who was just accepted is among the connections from the next turn of the loop on
         if self._server is not None:
             self._server.pre_shutdown()
             await self._server.shutdown(5)

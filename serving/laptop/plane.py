@@ -18,6 +18,7 @@ from serving.errors import SluiceError
 from serving.laptop import process
 from serving.laptop.admission import loopback
 from serving.laptop.api import application
+from serving.laptop.certificate import certificate
 from serving.laptop.controller import Controller
 from serving.laptop.graph.controller import Graph
 from serving.laptop.listener import Port
@@ -58,7 +59,9 @@ class Plane:
         self._services: dict[Key, Controller | Graph] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._runner: web.AppRunner | None = None
-        self._port = Port()
+        self._api = (Port(), Port())  # plain, and with TLS
+        self.certificate = certificate()
+        self.secure = ""
         self.token = secrets.token_urlsafe(32)  # a new one at every start; clients read it from the kubeconfig
 
     async def changed(self, key: Key) -> None:
@@ -109,6 +112,9 @@ class Plane:
         self._runner = web.AppRunner(application(self, self.token), access_log=None, shutdown_timeout=1)
         await self._runner.setup()
         port = await self._listen()
+        assert self._runner.server is not None
+        secure = await self._api[1].open(self._runner.server, self._options.host, 0, self.certificate.context)
+        self.secure = f"https://{self._options.host}:{secure}"
         self.store.extra["api_port"] = port
         # The address of every sibling, for the predictors that we start; see `serving.laptop.template`.
         os.environ["SLUICE_PEERS"] = f"http://127.0.0.1:{port}/peers/{{name}}"
@@ -123,7 +129,7 @@ class Plane:
         asked = self._options.api_port
         for port in [asked] if asked else [int(self.store.extra.get("api_port", 0)), 0]:
             try:
-                return await self._port.open(self._runner.server, self._options.host, port)
+                return await self._api[0].open(self._runner.server, self._options.host, port)
             except OSError:
                 continue
         raise SluiceError(f"port {asked} of {self._options.host} is in use; name another --api-port")
@@ -132,7 +138,8 @@ class Plane:
         """Stop taking requests, drain, end every process."""
         closing = [service.close() for service in self._services.values()]
         await asyncio.gather(*closing, *self._closing, return_exceptions=True)
-        self._port.close()
+        for port in self._api:
+            port.close()
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -147,7 +154,7 @@ async def run(options: Options) -> None:
     plane = Plane(options)
     try:
         api = await plane.open()
-        process.announce(options.home, api, plane.token)
+        process.announce(options.home, process.Access(api, plane.secure, plane.certificate.text, plane.token))
         log.info("API at %s; kubeconfig %s", api, options.home / process.KUBECONFIG)
         await stop.wait()
         log.info("stopping")

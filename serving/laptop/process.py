@@ -1,5 +1,6 @@
 """Start the laptop's control plane as a process of its own, and find the one that runs. Standard library only."""
 
+import base64
 import ctypes
 import fcntl
 import functools
@@ -31,6 +32,16 @@ class Info:
     pid: int
     api: str
     kubeconfig: Path
+
+
+@dataclass(frozen=True)
+class Access:
+    """The API's URL, that of the same with TLS and the certificate (PEM) it shows there, and the token it wants."""
+
+    api: str
+    secure: str
+    certificate: bytes
+    token: str
 
 
 def start(home: Path, port_base: int = 8080, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
@@ -92,23 +103,27 @@ def hold(home: Path) -> IO[str]:
     raise SluiceError(f"{home} already has a control plane ({who}); use that one, stop it, or name another --home")
 
 
-def announce(home: Path, api: str, token: str) -> None:
-    """Write who we are, and the kubeconfig with the API's ``token``, for its owner alone; ``api`` answers by now."""
-    cluster = {"name": "laptop", "cluster": {"server": api}}
-    context = {"name": "laptop", "context": {"cluster": "laptop", "user": "laptop", "namespace": "default"}}
+def announce(home: Path, access: Access) -> None:
+    """Write who we are, and the kubeconfig, for its owner alone; the API answers by now.
+
+    The kubeconfig's current context goes over TLS, since kubectl sends its token nowhere else.
+    """
+    secure = {"server": access.secure, "certificate-authority-data": base64.b64encode(access.certificate).decode()}
+    clusters = {"laptop-plain": {"server": access.api}, "laptop": secure}
+    contexts = {name: {"cluster": name, "user": "laptop", "namespace": "default"} for name in clusters}
     config = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [cluster],
-        "users": [{"name": "laptop", "user": {"token": token}}],
-        "contexts": [context],
+        "clusters": [{"name": name, "cluster": cluster} for name, cluster in clusters.items()],
+        "users": [{"name": "laptop", "user": {"token": access.token}}],
+        "contexts": [{"name": name, "context": context} for name, context in contexts.items()],
         "current-context": "laptop",
     }
     with atomic_file(home / KUBECONFIG) as scratch:
         scratch.chmod(0o600)
         scratch.write_text(json.dumps(config, indent=1))  # JSON is YAML
     with atomic_file(home / _INFO) as scratch:
-        scratch.write_text(json.dumps({"pid": os.getpid(), "api": api}))
+        scratch.write_text(json.dumps({"pid": os.getpid(), "api": access.api}))
 
 
 def die_with_parent(parent: int = 0, sign: int = signal.SIGKILL) -> None:

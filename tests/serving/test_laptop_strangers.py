@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import socket
 import stat
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 
 import pytest
 from aiohttp import web
@@ -34,6 +35,24 @@ def laptop(tmp_path_factory):
 @pytest.fixture(scope="module")
 def token(laptop):
     return json.loads(laptop.info.kubeconfig.read_text())["users"][0]["user"]["token"]
+
+
+def test_kubectl_reads_and_writes_with_the_kubeconfig_over_tls_that_nobody_else_can_speak_for(laptop):
+    def kubectl(*words, given=""):
+        command = [shutil.which("kubectl"), "--kubeconfig", str(laptop.info.kubeconfig), *words]
+        return subprocess.run(command, input=given, capture_output=True, text=True, timeout=60)
+
+    made = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "ServingRuntime", **RUNTIME}
+    made["spec"]["containers"][0]["image"] = "x:1"
+    assert "created" in kubectl("apply", "--validate=false", "-f", "-", given=json.dumps(made)).stdout
+    assert "serving.kserve.io/evil" in kubectl("get", "servingruntimes", "-o", "name").stdout
+    assert "deleted" in kubectl("delete", "servingruntime", "evil").stdout
+    # Without TLS kubectl sends no token.
+    assert "must be logged in" in kubectl("--context", "laptop-plain", "get", "isvc").stderr
+    config = json.loads(laptop.info.kubeconfig.read_text())
+    (secure,) = [c["cluster"] for c in config["clusters"] if "certificate-authority-data" in c["cluster"]]
+    with pytest.raises(URLError, match="CERTIFICATE_VERIFY_FAILED"):
+        status(secure["server"])
 
 
 def status(url, method="GET", body=None, **headers):
