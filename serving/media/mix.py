@@ -13,8 +13,10 @@ CHANNELS, HERTZ = 64, (1_000, 1_000_000)
 """What is taken for sound: at most so many channels, and a rate from one to the other."""
 
 _PIECE, _FADE = RATE // 2, RATE // 50
-_LOST, _FOUND = 0.1, 0.2
-"""Of the best channel's power: less of it in the mix means that channels cancel, more that they no longer do."""
+_LOST, _FOUND = 0.15, 0.22
+"""Of the best channel's power: less of it in the mix means that channels cancel, more that they no longer do. Where
+only one of two channels has sound, it is 0.25.
+"""
 _QUIET = 32768.0**2 * 1e-6
 """Power of -60 dBFS, below which nothing is decided."""
 _LOUDER = 4.0
@@ -28,13 +30,13 @@ def sane(frame: Any) -> bool:
 class Mixer:
     """Takes one track's frames in order, whatever their rate, channels and sample format, also when these change.
 
-    The mix is FFmpeg's. Where it loses 10 dB or more against the loudest channel, as with a microphone that was wired
+    The mix is FFmpeg's. Where it loses 8 dB or more against the loudest channel, as with a microphone that was wired
     with its poles swapped, that channel is given instead, decided every half a second and faded over 20 ms.
-    ``cancelled``: whether that ever happened.
+    ``cancelled``: seconds of that.
     """
 
     def __init__(self) -> None:
-        self.cancelled = False
+        self.cancelled = 0.0
         self._shape: tuple[str, str, int] | None = None
         self._mono: Any = None
         self._apart: Any = None
@@ -104,7 +106,7 @@ class Mixer:
     def _decide(self, mixed: Shorts, channels: Shorts) -> Shorts:
         before = self._now
         self._now = self._best(mixed, channels)
-        self.cancelled |= self._now is not None
+        self.cancelled += 0.0 if self._now is None else len(mixed) / RATE
         after = mixed if self._now is None else channels[self._now]
         if before == self._now:
             return after

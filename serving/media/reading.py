@@ -63,8 +63,10 @@ class Reading:
         if len(shapes) > 1:
             told = ", ".join(f"{rate} Hz {title(channels)}" for rate, channels in sorted(shapes)[:4])
             self._notes.append(f"it changes on its way ({told})")
-        if mixer.cancelled:
-            self._notes.append("its channels cancel each other out, so one of them was read alone where they do")
+        if mixer.cancelled >= 1:
+            self._notes.append(
+                f"its channels cancel each other out for {mixer.cancelled:.0f} s: one was read alone there"
+            )
         yield END, json.dumps({"damaged": self._damaged, "notes": self._notes[:20]}).encode()
 
     def _samples(self, parts: Iterable[Shorts], all_of_them: bool = False) -> Iterator[Message]:

@@ -203,6 +203,13 @@ def test_stereo_whose_sides_cancel_is_heard(form: str, codec: str, balance: floa
     assert measure(encode(codec, [[(0, sides)]], form, "stereo")).silence_share < 0.5
 
 
+def test_noise_that_both_sides_share_hides_no_speech_that_they_do_not() -> None:
+    noise = np.random.default_rng(0).normal(0, 0.35 * np.sqrt((TALK**2).mean()), len(TALK))
+    sides = np.stack([noise + TALK, noise - TALK], axis=1)
+    samples, _ = heard(encode("flac", [[(0, sides)]], "flac", "stereo"))
+    assert abs(np.corrcoef(samples[RATE // 2 : 2 * RATE], TALK[RATE // 2 : 2 * RATE])[0, 1]) > 0.9
+
+
 def test_sides_that_cancel_for_a_while_are_joined_without_a_click() -> None:
     t = np.arange(6 * RATE) / RATE
     tone = (0.4 * np.sin(2 * np.pi * 200 * t)).astype(np.float32)
