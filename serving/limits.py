@@ -206,6 +206,8 @@ class _Answer:
             if not any(name == b"content-security-policy" for name, _ in headers):  # the page has its own
                 headers += _INERT
             headers.append((b"x-request-id", self._call.echoed.encode()))
+            if self._call.offered:  # answers that are no JSON have no other place for the id that feedback names
+                headers.append((b"x-sluice-request-id", self._call.request_id.encode()))
             if self.close:
                 headers.append((b"connection", b"close"))
             message["headers"] = headers

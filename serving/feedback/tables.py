@@ -54,8 +54,10 @@ class Clean(TypeDecorator[str]):
     impl, cache_ok = String, True
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        """See `TypeDecorator`."""
-        return storable(value) if isinstance(value, str) else value
+        """See `TypeDecorator`. Errors: TypeError for what is no text, before a database makes something else of it."""
+        if not isinstance(value, str | None):
+            raise TypeError(f"expected a text, got {type(value).__name__}")
+        return None if value is None else storable(value)
 
 
 metadata, _before = MetaData(), MetaData()

@@ -2,26 +2,29 @@
 
 import logging
 import queue
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError, SQLAlchemyError, StatementError
 
 log = logging.getLogger(__name__)
 Row = dict[str, Any]
 _BATCH = 1000
 _LONGEST_PAUSE = 5.0
-_OWN_FAULTS = ("22", "23", "54")
-"""Classes of SQLSTATE: the data, a constraint, a limit of the program (PostgreSQL, appendix A)."""
+_OWN_FAULTS = re.compile("22|23|54|42804|42846")
+"""SQLSTATE: the data, a constraint, a limit of the program, a type that does not fit (PostgreSQL, appendix A)."""
 
 
 def own_fault(error: Exception) -> bool:
     """Whether what was to be written is at fault, rather than a database that is away, full or broken."""
     if isinstance(error, DBAPIError):
-        state = str(getattr(error.orig, "sqlstate", None) or "")
-        return isinstance(error, DataError | IntegrityError) or state[:2] in _OWN_FAULTS
+        state = getattr(error.orig, "sqlstate", None)
+        if isinstance(error, ProgrammingError) and state is None:  # of the driver: it cannot pass on such a value
+            return "closed" not in str(error.orig)
+        return isinstance(error, DataError | IntegrityError) or bool(_OWN_FAULTS.match(state or ""))
     if isinstance(error, StatementError):
         return True
     return not isinstance(error, SQLAlchemyError | OSError | MemoryError)

@@ -22,6 +22,7 @@ from sqlalchemy import create_engine, text
 from threaded import serving
 from toy_listener import ToyListener, wav
 
+from serving.access import read_access
 from serving.errors import SluiceError
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled
 from serving.feedback.votes import Vote
@@ -58,8 +59,12 @@ def test_a_row_that_cannot_be_written_is_set_aside_and_its_neighbours_are_kept(u
         if n in (0, 17, 39):
             store.served(f"bad{n}", None, "no revision", ["a"])  # type: ignore[arg-type]
             store.served(f"odd{n}", "rev", "no JSON", [object()])  # type: ignore[list-item]
+            store.served(f"list{n}", "rev", ["no text"], ["a"])  # type: ignore[arg-type]
+            store.served(f"long{n}", "rev", "why?", ["a", 1 << 70])  # type: ignore[list-item]
+            store.answered(f"time{n}", "rev", "toy", "talk", {"duration": object()})
+            store.answered(f"list{n}", "rev", "toy", "talk", {"duration": [1, 2]})
     store.flush()
-    assert store.alive and store.failures == {"dropped": 0, "rejected": 6, "unwritten": 0, "unpushed": 0}
+    assert store.alive and store.failures == {"dropped": 0, "rejected": 18, "unwritten": 0, "unpushed": 0}
     assert store.feedback("r39", "up")["counted"] == "new"
     store.close()
     assert daily_counts(url)[["shown", "up"]].to_numpy().tolist() == [[40, 1]]
@@ -244,6 +249,20 @@ def test_thousands_of_votes_on_one_answer_are_one_and_odd_ones_are_refused(
         assert codes[:40] == [200] * 40 and 429 in codes
         assert figure(live.client, 'sluice_votes_total{revision="ears-1",vote="up"}') == 1
         assert figure(live.client, 'sluice_vote_changes_total{revision="ears-1",vote="down"}') == 0
+
+
+def test_who_has_a_key_votes_under_its_name_from_wherever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLUICE_FEEDBACK_DB", f"sqlite:///{tmp_path / 'feedback.db'}")
+    keys = {name: f"{name}-0123456789abcdef" for name in ("ada", "bob")}
+    access = read_access({"SLUICE_API_KEYS": ",".join(f"{name}:{key}" for name, key in keys.items())})
+    with serving(ToyListener(), "ears", Limits(deadline=5), access=access) as live:
+        live.client.headers["authorization"] = f"Bearer {keys['ada']}"
+        vote = {"request_id": hear(live.client, "talk.wav"), "vote": "down"}
+        for name in ("ada", "bob", "ada", "bob"):
+            key = {"authorization": f"Bearer {keys[name]}"}
+            assert live.client.post("/feedback", json=vote, headers=key).status_code == 200
+        assert live.client.post("/feedback", json=vote, headers={"authorization": "Bearer x"}).status_code == 401
+        assert figure(live.client, 'sluice_votes_total{revision="ears-1",vote="down"}') == 2
 
 
 class Picky(BaseHTTPRequestHandler):

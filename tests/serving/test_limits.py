@@ -175,6 +175,7 @@ def test_a_clients_own_id_is_sent_back_and_logged_beside_ours_which_nobody_can_c
     log, _ = through(signed, *clients)
     assert [client.headers[b"x-request-id"] for client in clients] == [b"mine-1"] * 2
     ours = {client.body["request_id"] for client in clients}
+    assert {client.headers[b"x-sluice-request-id"].decode() for client in clients} == ours
     assert len(ours) == 2 and all(len(one) == 32 for one in ours)
     lines = [json.loads(line) for line in log.splitlines()]
     assert {line["request_id"] for line in lines} == ours
