@@ -25,6 +25,7 @@ from toy_listener import ToyListener, wav
 from serving.access import read_access
 from serving.errors import SluiceError
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled
+from serving.feedback.reviews import accepted, all_corrections, decide
 from serving.feedback.votes import Vote
 from serving.limits import Limits
 from serving.refusals import Refused
@@ -86,6 +87,10 @@ def test_text_that_no_database_takes_is_cleaned_wherever_it_comes_from(url: str)
     )
     (row,) = corrections("transcription", url).to_dict("records")
     assert (row["name"], row["correction"]) == ("talk\ufffd\ufffd", "one two\ufffd")
+    (one,) = all_corrections(url)
+    decide([one.id], "accepted", "Eve\0", "ab" * 32, url=url)
+    ((one,),) = accepted(url).values()
+    assert (one.reviewer, one.correction, one.end) == ("Eve\ufffd", "one two\ufffd", 2.0)
     with pytest.raises(SluiceError, match="is unknown"):
         Vote("he\0ard", "up")
 
