@@ -7,6 +7,7 @@ slow or silent gives way.
 import asyncio
 import contextlib
 import json
+import logging
 import ssl
 from collections import Counter
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ _SENTENCES = {
     414: f"the request line is longer than {HEAD} bytes",
     431: f"the headers are longer than {HEAD} bytes",
 }
+
+
+log = logging.getLogger("sluice.laptop")
 
 
 class TooSlow(TimeoutError):
@@ -73,8 +77,8 @@ class Connection(web.RequestHandler):
         super().connection_lost(exc)
 
     def log_exception(self, *args: Any, **more: Any) -> None:
-        """What a client sent amiss is its own affair, and no line in our log."""
-        if not isinstance(more.get("exc_info"), HttpProcessingError):
+        """What a client sent amiss, or that it left, is its own affair and no line in our log."""
+        if not isinstance(more.get("exc_info"), HttpProcessingError | ConnectionResetError):
             super().log_exception(*args, **more)
 
     def data_received(self, data: bytes) -> None:
@@ -125,6 +129,8 @@ class Connection(web.RequestHandler):
     @property
     def unfinished(self) -> bool:
         """Does the client owe a head or a body?"""
+        if self._over:
+            return False
         return self._owed is not None or (self._body is not None and self.handling and not self._body.is_eof())
 
     def silent(self, now: float) -> float:
@@ -135,7 +141,7 @@ class Connection(web.RequestHandler):
     def sweep(self, now: float, seconds: float) -> None:
         """Look after ``seconds`` whether the client keeps up."""
         transport: Any = self.transport
-        if transport is None or self._over:
+        if transport is None or self._over or transport.is_closing():
             return
         unsent, before = transport.get_write_buffer_size(), self._unsent
         self._unsent = unsent
@@ -235,11 +241,14 @@ class Port:
         while True:
             await asyncio.sleep(_SWEEP_S)
             now = loop.time()
-            for one in list(self._connections):
-                one.sweep(now, now - before)
+            try:
+                for one in list(self._connections):
+                    one.sweep(now, now - before)
+                for address in [a for a, number in self._clients.items() if number > UNFINISHED]:
+                    self._make_room(address, now)
+            except Exception:  # whatever it is, the port must not be left without bounds
+                log.exception("looking after the connections failed; again in %.1f s", _SWEEP_S)
             before = now
-            for address in [a for a, number in self._clients.items() if number > UNFINISHED]:
-                self._make_room(address, now)
 
     def _make_room(self, address: str, now: float) -> None:
         """Of one client's unfinished requests, end those that have been silent for longest."""

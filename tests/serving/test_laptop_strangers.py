@@ -15,6 +15,7 @@ import urllib.request
 from urllib.error import HTTPError, URLError
 
 import pytest
+import uvloop
 from aiohttp import web
 from kubernetes.config import new_client_from_config
 from laptop_driver import GROUP, ask, run_laptop
@@ -160,7 +161,12 @@ def routed():
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     up, down = threading.Event(), threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(serve(up, down)))
+
+    def run():
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # as the control plane does
+            runner.run(serve(up, down))
+
+    thread = threading.Thread(target=run)
     thread.start()
     assert up.wait(20)
     try:
@@ -240,20 +246,22 @@ def test_a_body_that_does_not_come_is_a_408_and_one_that_keeps_its_rate_is_taken
         line.close()
 
 
-def test_600_half_sent_bodies_end_and_healthy_requests_are_answered(monkeypatch):
+def test_600_half_sent_bodies_and_heads_end_and_healthy_requests_are_answered(monkeypatch, caplog):
     monkeypatch.setattr(listener, "SILENT_S", 0.2)
     with routed() as host:
-        lines = [connect(host, half(1000 if n % 2 else 1 << 20)) for n in range(600)]
-        assert [ask(f"http://{host}")[0] for _ in range(20)] == [200] * 20
-        ended, until = 0, time.monotonic() + 10
-        while (
-            ended < 600 - listener.UNFINISHED and time.monotonic() < until
-        ):  # others than these wait their ten seconds
-            time.sleep(0.1)
-            ended = sum(over(line) for line in lines)
-        assert ended >= 600 - listener.UNFINISHED
-        for line in lines:
-            line.close()
+        for begun in (lambda n: half(1000 if n % 2 else 1 << 20), lambda n: b"GET / HTTP/1.1\r\nHost: loc"):
+            lines = [connect(host, begun(n)) for n in range(600)]
+            assert [ask(f"http://{host}")[0] for _ in range(20)] == [200] * 20
+            ended, until = 0, time.monotonic() + 10
+            while ended < 600 - listener.UNFINISHED and time.monotonic() < until:  # the others have ten seconds
+                time.sleep(0.1)
+                ended = sum(over(line) for line in lines)
+            assert ended >= 600 - listener.UNFINISHED
+            for line in lines:
+                line.close()
+        monkeypatch.setattr(listener, "FIRST_S", 0.2)
+        assert said(host, half()).startswith(b"HTTP/1.1 408 ")
+    assert not [record for record in caplog.records if record.name == "sluice.laptop"]
 
 
 def over(line):
