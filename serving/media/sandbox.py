@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from contextvars import ContextVar
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
@@ -204,18 +205,23 @@ class _Zygote:
     def start(self) -> socket.socket:
         with self._lock:
             if self._control is None:
-                self._control, theirs = socket.socketpair()
-                root = str(Path(__file__).parents[2])
+                root, megabytes = str(Path(__file__).parents[2]), str(_megabytes())
                 paths = [root, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
                 environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
                 environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "OPENBLAS_NUM_THREADS": "1"}
                 run = "from serving.media.zygote import main; main()"
-                command = [sys.executable, "-P", "-c", run, str(theirs.fileno()), str(_megabytes())]
+                control, theirs = socket.socketpair()
                 with theirs:
-                    self._process = subprocess.Popen(
-                        command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                        stdout=subprocess.DEVNULL, start_new_session=True,
-                    )  # fmt: skip
+                    command = [sys.executable, "-P", "-c", run, str(theirs.fileno()), megabytes]
+                    try:
+                        self._process = subprocess.Popen(
+                            command, env=environment, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, start_new_session=True,
+                        )  # fmt: skip
+                    except OSError:
+                        control.close()
+                        raise Stopped("no decoder can be started now; try again") from None
+                self._control = control
                 atexit.register(self.stop)
             return self._control
 
@@ -239,11 +245,6 @@ def _megabytes() -> int:
     return int(text)
 
 
+@cache
 def _warn() -> None:
-    global _FORKS_SAID
-    if not _FORKS_SAID:
-        log.warning("recordings are decoded without limits of memory and time: this system cannot fork processes")
-    _FORKS_SAID = True
-
-
-_FORKS_SAID = False
+    log.warning("recordings are decoded without limits of memory and time: this system cannot fork processes")

@@ -143,6 +143,10 @@ def test_a_decoder_that_is_killed_takes_nothing_along_and_closing_ends_one(tmp_p
         assert soon(decoders)
     assert soon(lambda: not decoders())
     assert sum(map(len, blocks(path))) == 120 * RATE
+    zygote = next(filter(_is_zygote, children(os.getpid())))
+    os.kill(zygote, signal.SIGKILL)
+    assert soon(lambda: not _alive(zygote))
+    assert sum(map(len, blocks(path))) == 120 * RATE
 
 
 def test_a_leash_ends_a_decoder_that_brings_nothing(tmp_path: Path) -> None:
