@@ -73,9 +73,10 @@ class Peers:
 
         if self._client is None:
             self._client = httpx.AsyncClient(timeout=self._seconds, trust_env=False, follow_redirects=False)
-        headers = {"x-request-id": current().request_id, "x-forwarded-for": current().client} | (
-            {"content-type": "application/json"} if body else {}
-        )
+        call = current()
+        # Who votes through us is not us, where the peer trusts this server's word (SLUICE_TRUSTED_PROXIES).
+        headers = {"x-request-id": call.request_id, "x-forwarded-for": ascii(call.client)[1:-1]}
+        headers |= {"content-type": "application/json"} if body else {}
         # The asker's own key, so that the peer knows who asks; who came in by a proxy's word has none to show.
         headers |= {"Authorization": key} if key else bearer()
         try:

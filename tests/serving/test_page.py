@@ -98,6 +98,23 @@ def test_peers_are_reached_by_name_and_nothing_else_is(house: House) -> None:
     assert client.get("/peers/gone/capabilities").status_code == 503
 
 
+def test_who_votes_through_a_peer_counts_for_themselves_where_the_peer_trusts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
+    proxies = read_access({"SLUICE_TRUSTED_PROXIES": "127.0.0.0/8"})
+    with serving(ToyListener(), "asks", LIMITS, access=proxies) as asks:
+        monkeypatch.setenv("SLUICE_PEERS", f"asks={asks.url}")
+        form = {"file": ("hum.wav", wav(1))}
+        about = asks.client.post("/v1/models/asks:predict", files=form).json()["request_id"]
+        with serving(ToyListener(), "ears", LIMITS, access=proxies) as ears:
+            for who in (b"192.0.2.1", b"192.0.2.2", b"\xff odd", b"192.0.2.1"):
+                vote = {"request_id": about, "vote": "up"}
+                told = ears.client.post("/peers/asks/feedback", json=vote, headers=[(b"x-forwarded-for", who)])
+                assert told.status_code == 200
+        assert 'sluice_votes_total{revision="asks-1",vote="up"} 3.0' in asks.client.get("/metrics").text
+
+
 def test_a_peer_is_asked_with_the_askers_own_key_or_else_with_the_servers(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = read_access({"SLUICE_API_KEYS": "anna:anna-0123456789abcdef,ears:ears-0123456789abcdef"})
     with serving(ToyListener(), "asks", LIMITS, access=keys) as asks:
