@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from serving.feedback import answers, tables, votes
 from serving.feedback.pushes import Pusher
@@ -48,7 +48,7 @@ class FeedbackStore:
         if file := tables.feedback_file(url):
             check_writable(file, "SLUICE_HOME or SLUICE_FEEDBACK_DB")
         self._rate = Rate(votes_a_minute)
-        self._salt = b""
+        self._salt = b""  # "": whether the tables are there is yet to be seen
         # Threads of their own: votes that wait for a database must not hold up uploads, which use the common ones.
         self._voters = ThreadPoolExecutor(_VOTERS, thread_name_prefix="feedback-vote")
         self._pusher = Pusher(server, lambda ids: answers.totals(self._engine, ids), push_every_s)
@@ -109,6 +109,7 @@ class FeedbackStore:
         try:
             row = self._find_and_vote(given, client)
         except (SQLAlchemyError, OSError, ValueError, TypeError, LookupError) as error:
+            self._salt = b""
             raise away() from error
         if row is None:
             raise away() if self._writer.behind else given.unknown()
@@ -124,10 +125,10 @@ class FeedbackStore:
 
     def _find_and_vote(self, given: Vote, client: str) -> Row | None:
         """Look again after a moment: the answer may still wait in this process's queue, or in another revision's."""
-        self._prepare()
+        salt = self._prepare()
         for pause in (0.0, 0.1, 0.4):
             time.sleep(pause)
-            if row := votes.add(self._engine, given, pseudonym(client, self._salt)):
+            if row := votes.add(self._engine, given, pseudonym(client, salt)):
                 return row
         return None
 
@@ -147,12 +148,18 @@ class FeedbackStore:
         self._voters.shutdown(wait=False, cancel_futures=True)
         self._engine.dispose()
 
-    def _prepare(self) -> None:
-        if not self._salt:
-            self._salt = tables.create_tables(self._engine)
+    def _prepare(self) -> bytes:
+        salt = self._salt
+        if not salt:
+            salt = self._salt = tables.create_tables(self._engine)
+        return salt
 
     def _add(self, rows: Sequence[Row]) -> None:
-        self._pusher.shown(answers.add(self._engine, rows))
+        try:
+            self._pusher.shown(answers.add(self._engine, rows))
+        except (OperationalError, ProgrammingError):  # it may have come back empty, as from an older backup
+            self._salt = b""
+            raise
 
 
 def away() -> Refused:

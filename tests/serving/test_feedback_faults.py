@@ -18,7 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 from engines import free_port, postgres
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, inspect, text
 from threaded import serving
 from toy_listener import ToyListener, wav
 
@@ -93,6 +93,20 @@ def test_text_that_no_database_takes_is_cleaned_wherever_it_comes_from(url: str)
     assert (one.reviewer, one.correction, one.end) == ("Eve\ufffd", "one two\ufffd", 2.0)
     with pytest.raises(SluiceError, match="is unknown"):
         Vote("he\0ard", "up")
+
+
+def test_a_database_that_comes_back_empty_is_filled_again(url: str) -> None:
+    store, engine = FeedbackStore(url, feature_server=""), create_engine(url)
+    store.served("r1", "rev", "why?", ["a"])
+    store.flush()
+    with engine.begin() as connection:
+        for table in inspect(connection).get_table_names():
+            connection.exec_driver_sql(f"DROP TABLE {table}")
+    engine.dispose()
+    store.served("r2", "rev", "why?", ["a"])
+    store.flush()
+    assert store.feedback("r2", "up")["counted"] == "new" and store.failures["unwritten"] == 1
+    store.close()
 
 
 def test_a_database_of_before_there_were_voters_keeps_its_votes_and_takes_new_ones(url: str) -> None:
