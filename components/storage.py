@@ -44,15 +44,15 @@ def fetch(url: str, content: str) -> Path:
 
     A copy that is whole is used again. Errors: `SluiceError` if it cannot be read, or is not what was stored.
     """
-    target = home() / "cache" / content
+    target = home() / "cache" / _safe(content)
     if target.is_dir() and digest(target) == content:
         return target
     with _Asked(url) as (store, root):
-        names = list(_sizes(store, root))
+        names = [_safe(name) for name in _sizes(store, root)]
         if not names:
             raise FileNotFoundError("nothing is stored there")
         with atomic_dir(target) as scratch:
-            for name in map(_safe, names):
+            for name in names:
                 (scratch / name).parent.mkdir(parents=True, exist_ok=True)
                 store.get_file(f"{root}/{name}", str(scratch / name))
             if (found := digest(scratch)) != content:

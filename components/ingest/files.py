@@ -63,30 +63,39 @@ def walk(root: Path, max_bytes: int, tracked: Collection[str] = ()) -> tuple[lis
     skipped: list[Skipped] = []
     seen: set[tuple[int, int]] = set()
     folders = {parent for path in tracked for parent in _parents(path)}
-    for folder, names, files in os.walk(root, followlinks=True):
-        here = os.stat(folder)
+    left = [str(root)]
+    while left:  # not os.walk, which recurses before Python 3.12: a thousand nested directories would end it
+        folder = left.pop()
+        try:
+            here, names = os.stat(folder), _directories(folder)
+        except OSError as error:
+            skipped.append(Skipped(_relative(folder, root), f"cannot be opened ({error.strerror})"))
+            continue
         if (here.st_dev, here.st_ino) in seen:
             skipped.append(Skipped(_relative(folder, root), "directory already read (a link that loops or repeats)"))
-            names.clear()
             continue
         seen.add((here.st_dev, here.st_ino))
-        wanted = []
-        for name in sorted(n for n in names if not n.startswith(".") and n != "__pycache__"):
+        for name in sorted(names, reverse=True):  # the last directory that is put on ``left`` is read first
             path = os.path.join(folder, name)
-            if why := _leaves(path, root) or _foreign(path, _relative(path, root) in folders):
-                skipped.append(Skipped(_relative(path, root), why))
+            relative = _relative(path, root)
+            foreign = _foreign(path, relative in folders) if names[name] else _unreadable(path, max_bytes)
+            if why := _leaves(path, root) or foreign:
+                skipped.append(Skipped(relative, why))
             else:
-                wanted.append(name)
-        names[:] = wanted
-        for file in sorted(files):
-            if os.path.splitext(file)[1].lower() not in SUFFIXES:
-                continue
-            path = os.path.join(folder, file)
-            if why := _leaves(path, root) or _unreadable(path, max_bytes):
-                skipped.append(Skipped(_relative(path, root), why))
-            else:
-                paths.append(_relative(path, root))
+                (left if names[name] else paths).append(path if names[name] else relative)
     return sorted(paths), sorted(skipped)
+
+
+def _directories(folder: str) -> dict[str, bool]:
+    """What of ``folder`` may be read, by name: is it a directory, or a link to one? Files are of known kinds."""
+    found = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            inner = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
+            known = entry.name != "__pycache__" if inner else os.path.splitext(entry.name)[1].lower() in SUFFIXES
+            if known and not entry.name.startswith("."):
+                found[entry.name] = inner
+    return found
 
 
 def _parents(path: str) -> Iterable[str]:
@@ -99,13 +108,15 @@ def _leaves(path: str, root: Path) -> str:
     if not os.path.islink(path):
         return ""
     target = Path(os.path.realpath(path))
-    return "" if target.is_relative_to(root) and ".git" not in target.parts else "a link that leaves the source"
+    if target.is_relative_to(root) and ".git" not in target.relative_to(root).parts:
+        return ""
+    return "a link that leaves the source"
 
 
 def _foreign(path: str, tracked: bool) -> str:
     """Why a directory is no part of the source; "" for one that is."""
     name = os.path.basename(path)
-    if os.path.isfile(os.path.join(path, "pyvenv.cfg")):
+    if os.path.isfile(os.path.join(path, "pyvenv.cfg")) or os.path.isdir(os.path.join(path, "conda-meta")):
         return "a virtual environment"
     if name in _OTHERS and not tracked:
         return _OTHERS[name]

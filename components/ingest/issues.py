@@ -25,7 +25,7 @@ def read_issues(path: str) -> tuple[list[Record], list[Skipped]]:
                 continue
             try:
                 records.append(_record(json.loads(line)))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
+            except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
                 skipped.append(Skipped(f"{file.name}:{number}", f"not an issue: {type(error).__name__} {error}"))
     return records, skipped
 

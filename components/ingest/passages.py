@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SALT = "1"
+_LATEST = 2**33
+"""Epoch seconds (the year 2242) from which a date is none: clocks and commits may say anything; pandas ends at 2262."""
 COLUMNS = (
     "passage_id", "path", "name", "kind", "signature", "doc", "body", "text", "summary", "start_line", "end_line",
     "commit", "url", "n_tokens", "documented", "n_changes", "changed_at", "split",
@@ -82,7 +84,7 @@ def table(cuts: list[Cut], files: dict[str, Change], times: dict[str, int], url:
             rows.append((
                 identity.hexdigest()[:16], record.path, record.name, record.kind, record.signature, piece.doc,
                 piece.body, text, cut.summary, record.start, record.end, change.commit, link, piece.n_tokens,
-                bool(cut.pieces[0].doc), change.touched, change.at, split,
+                bool(cut.pieces[0].doc), change.touched, change.at if 0 <= change.at < _LATEST else 0, split,
             ))  # fmt: skip
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame["changed_at"] = pd.to_datetime(frame["changed_at"], unit="s", utc=True).astype("datetime64[us, UTC]")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _ID = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
-_REF = re.compile(r"refs/[\w./+@=-]+")
+_REF = re.compile(r"refs/[^\x00-\x20\x7f~^:?*\[\\]+")  # git check-ref-format
 _SMALL, _LARGE = 4096, 64 << 20
 SECONDS = 300
 
@@ -28,23 +28,14 @@ def git_log(root: Path, *arguments: str) -> tuple[str, bool]:
 
     Errors: `NoHistory`.
     """
-    with _borrowed(root) as (top, private, shallow):
-        command = [
-            "git",
-            "--no-pager",
-            "-c",
-            "core.quotePath=false",
-            "log",
-            "--no-ext-diff",
-            "--no-textconv",
-            *arguments,
-        ]
+    with _borrowed(root) as (top, private, objects, shallow):
+        command = ["git", "--no-pager", "log", "--no-ext-diff", "--no-textconv", "--no-mailmap", *arguments]
         environment = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
         environment |= {
             "GIT_DIR": str(private), "GIT_WORK_TREE": str(top), "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C",
             "GIT_CONFIG_GLOBAL": os.devnull, "GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1",
             "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0", "GIT_NO_REPLACE_OBJECTS": "1", "HOME": str(private),
-            "GIT_OBJECT_DIRECTORY": str(_objects(_common(_git_directory(top)))),
+            "GIT_OBJECT_DIRECTORY": str(objects),
         }  # fmt: skip
         try:
             done = subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False, timeout=SECONDS)
@@ -55,19 +46,19 @@ def git_log(root: Path, *arguments: str) -> tuple[str, bool]:
     if done.returncode:
         said = " ".join(done.stderr.decode(errors="replace").split())[:200]
         raise NoHistory(f"git cannot read its history ({said}); `git fsck` there tells more")
-    return done.stdout.decode(errors="replace"), shallow
+    return done.stdout.decode(errors="surrogateescape"), shallow
 
 
 @contextmanager
-def _borrowed(root: Path) -> Iterator[tuple[Path, Path, bool]]:
-    """The top of the work tree, a repository of our own that begins at the tree's commit, and whether it is shallow."""
+def _borrowed(root: Path) -> Iterator[tuple[Path, Path, Path, bool]]:
+    """The work tree's top, a repository of our own that begins at its commit, its objects, and if it is shallow."""
     top = next((folder for folder in (root, *root.parents) if os.path.lexists(folder / ".git")), None)
     if top is None:
         raise NoHistory("")
     try:
         git = _git_directory(top)
         common = _common(git)
-        head, shallow = _head(git, common), _read(common / "shallow", _LARGE)
+        head, objects, shallow = _head(git, common), _objects(common), _read(common / "shallow", _LARGE)
     except OSError as error:
         raise NoHistory(f"its repository cannot be read ({error.strerror}: {error.filename})") from None
     with tempfile.TemporaryDirectory(prefix="sluice-git-") as place:
@@ -76,10 +67,11 @@ def _borrowed(root: Path) -> Iterator[tuple[Path, Path, bool]]:
             (private / folder).mkdir()
         (private / "HEAD").write_text(f"{head}\n")
         format_ = "\trepositoryformatversion = 1\n[extensions]\n\tobjectFormat = sha256\n" if len(head) == 64 else ""
-        (private / "config").write_text(f"[core]\n{format_}")
+        # Both name other files, so what they say is not believed; without them git reads the same, a little slower.
+        (private / "config").write_text(f"[core]\n\tmultiPackIndex = false\n\tcommitGraph = false\n{format_}")
         if shallow:
             (private / "shallow").write_text("".join(f"{name}\n" for name in shallow.split() if _ID.fullmatch(name)))
-        yield top, private, bool(shallow)
+        yield top, private, objects, bool(shallow)
 
 
 def _git_directory(top: Path) -> Path:
@@ -110,10 +102,16 @@ def _common(git: Path) -> Path:
 
 def _objects(common: Path) -> Path:
     objects = _inside(common / "objects", common)
-    packs = objects / "pack"
-    if any(path.is_symlink() for folder in (objects, packs) if folder.is_dir() for path in folder.iterdir()):
-        raise NoHistory("its repository holds links among its objects, so it is not read")
-    if _read(objects / "info" / "alternates", _SMALL).strip():
+    left = [str(objects)]
+    while left:
+        with os.scandir(left.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    left.append(entry.path)
+                elif not entry.is_file(follow_symlinks=False):
+                    raise NoHistory("its repository holds links or devices among its objects, so it is not read")
+    alternates = objects / "info" / "alternates"
+    if alternates.exists() and alternates.stat().st_size:
         raise NoHistory(
             "its repository borrows objects from another one (git clone --shared); `git repack -ad` ends that"
         )
@@ -129,7 +127,10 @@ def _inside(path: Path, folder: Path) -> Path:
 
 def _head(git: Path, common: Path) -> str:
     """The commit that ``HEAD`` names; refs are followed by hand, as far as git itself would."""
-    name = _read(git / "HEAD", _SMALL).strip()
+    head, ref = git / "HEAD", ""
+    name = f"ref: {os.readlink(head)}" if head.is_symlink() else _read(head, _SMALL).strip()
+    if not name:
+        raise NoHistory("its repository has no HEAD, or an empty one; `git fsck` there tells more")
     for _ in range(5):
         if not name.startswith("ref:"):
             break
@@ -138,12 +139,21 @@ def _head(git: Path, common: Path) -> str:
             raise NoHistory("its HEAD names no branch")
         name = (_read(git / ref, _SMALL) or _read(common / ref, _SMALL)).strip() or _packed(common, ref)
     if not name:
-        if (common / "reftable").is_dir():
-            raise NoHistory("its repository keeps its branches as reftable, which is not read")
-        raise NoHistory("")  # nothing committed yet
+        raise NoHistory(_unborn(git, common, ref))
     if not _ID.fullmatch(name):
         raise NoHistory("its HEAD names no commit")
     return name
+
+
+def _unborn(git: Path, common: Path, ref: str) -> str:
+    """Why the branch ``ref`` has no commit: "" where nothing was committed yet."""
+    if (common / "reftable").is_dir():
+        return "its repository keeps its branches as reftable, which is not read"
+    heads = common / "refs" / "heads"
+    born = _read(git / "logs" / "HEAD", _SMALL) or _read(common / "packed-refs", _SMALL)
+    if born or (heads.is_dir() and any(heads.iterdir())):
+        return f"its HEAD names {ref}, which is missing or empty; `git fsck` there tells more"
+    return ""
 
 
 def _packed(common: Path, ref: str) -> str:

@@ -139,3 +139,14 @@ def test_keys_that_would_be_written_elsewhere_stop_a_download_before_it_begins(k
     with pytest.raises(SluiceError, match="would be written outside its directory"):
         storage.fetch("memory://bundle", "digest")
     assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "home" / "cache" / "digest").exists()
+
+
+def test_a_digest_that_is_a_path_names_no_place_in_the_cache(tmp_path, monkeypatch):
+    from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
+
+    monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(MemoryFileSystem, "store", {"/bundle/a": MemoryFile(MemoryFileSystem(), "/bundle/a", b"1")})
+    for content in ("../../evil", "", f"{tmp_path}/evil"):
+        with pytest.raises(SluiceError, match="would be written outside its directory"):
+            storage.fetch("memory://bundle", content)
+    assert list(tmp_path.iterdir()) == []

@@ -14,8 +14,10 @@ ENV = {
 }  # fmt: skip
 
 
-def git(where: Path, *arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], cwd=where, check=True, capture_output=True, text=True, env=ENV)
+def git(where: Path, *arguments: str, said: str = "") -> str:
+    done = subprocess.run(
+        ["git", *arguments], cwd=where, check=True, capture_output=True, text=True, env=ENV, input=said
+    )
     return done.stdout.strip()
 
 
@@ -92,6 +94,18 @@ def test_a_repository_elsewhere_is_not_read_unless_it_knows_the_source(tmp_path:
         "link": lambda s: (s / ".git").symlink_to(private / ".git"),
         "common": lambda s: (s / ".git" / "commondir").write_text(f"{private}/.git\n"),
         "alternates": lambda s: (s / ".git/objects/info/alternates").write_text(f"{private}/.git/objects\n"),
+        "alternates by a link": lambda s: (
+            (s / "list").write_text(f"{private}/.git/objects\n"),
+            (s / ".git" / "objects" / "info" / "alternates").symlink_to(s / "list"),
+        ),
+        "alternates far down": lambda s: (s / ".git" / "objects" / "info" / "alternates").write_text(
+            "\n" * 5000 + f"{private}/.git/objects\n"
+        ),
+        "an object": lambda s: [
+            ((s / ".git" / "objects" / file.parent.name).mkdir(exist_ok=True),
+             (s / ".git" / "objects" / file.parent.name / file.name).symlink_to(file))
+            for file in (private / ".git" / "objects").glob("??/*")
+        ],
         "packs": lambda s: ((s / ".git" / "objects" / "pack").rmdir(),
                             (s / ".git" / "objects" / "pack").symlink_to(private / ".git" / "objects" / "pack")),
     }.items():  # fmt: skip
@@ -116,8 +130,63 @@ def test_every_lack_of_history_is_said_and_a_plain_folder_has_none_to_say(tmp_pa
     broken = repository(tmp_path / "broken")
     (broken / ".git" / "HEAD").write_text("ref: ../../etc/passwd\n")
     assert lacks(broken)[0] == ["its HEAD names no branch"]
+    for damage in (
+        lambda s: (s / ".git" / "HEAD").unlink(),
+        lambda s: git(s, "symbolic-ref", "HEAD", "refs/heads/gone"),
+        lambda s: [ref.write_text("") for ref in (s / ".git" / "refs" / "heads").iterdir()],
+    ):
+        source = repository(tmp_path / f"damaged {len(list(tmp_path.iterdir()))}")
+        damage(source)
+        assert "git fsck" in lacks(source)[0][0]
     git(repository(tmp_path / "packed"), "pack-refs", "--all")
     assert lacks(tmp_path / "packed")[0] == []
+
+
+def test_pipes_and_a_thousand_directories_hold_nothing_up(tmp_path: Path) -> None:
+    source = repository(tmp_path / "s")
+    os.mkfifo(source / ".mailmap")
+    lack, table = lacks(source)
+    assert lack == [] and "commits/" in "".join(table.path)
+    head = git(source, "rev-parse", "HEAD")
+    thing = source / ".git" / "objects" / head[:2] / head[2:]
+    thing.unlink()
+    os.mkfifo(thing)
+    assert "links or devices" in lacks(source)[0][0]
+    deep = tree(tmp_path / "deep", mod_py=MODULE)
+    at = os.open(deep, os.O_RDONLY)
+    for _ in range(1100):
+        os.mkdir("a", dir_fd=at)
+        inner = os.open("a", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = inner
+    os.close(at)
+    assert set(lacks(deep)[1].path) == {"mod.py"}
+    subprocess.run(["rm", "-rf", str(deep)], check=True)  # shutil.rmtree would recurse
+
+
+@pytest.mark.parametrize("branch", ["fix/#12-tide,high(er)!", "größer"])
+def test_a_branch_may_have_any_name_and_a_commit_any_date_and_message(branch: str, tmp_path: Path) -> None:
+    source = repository(tmp_path / "s")
+    git(source, "checkout", "-q", "-b", branch)
+    (source / 'a"b.py').write_text(MODULE.replace("Store", "Shop"))
+    git(source, "add", ".")
+    git(source, "commit", "-q", "-m", "Odd \x1e signs \x1f\n/and lines")
+    tree_id = git(source, "rev-parse", "HEAD^{tree}")
+    lack, table = lacks(source)
+    assert lack == [] and table.set_index("path").n_changes['a"b.py'].max() == 1
+    assert table.doc.str.contains("/and lines").any()
+    for at in ("99999999999999 +0000", "-5 +0000", ""):
+        text = f"tree {tree_id}\nauthor A <a@b.c> {at}\ncommitter A <a@b.c> {at}\n\nA date\n"
+        git(
+            source,
+            "update-ref",
+            "HEAD",
+            git(source, "hash-object", "-t", "commit", "-w", "--stdin", "--literally", said=text),
+        )
+        lack, table = lacks(source)
+        assert (
+            lack == [] and table.changed_at.eq(pd.Timestamp(0, tz="UTC")).all() and table.commit.str.len().eq(40).all()
+        )
 
 
 def test_a_file_that_git_does_not_track_has_the_date_of_its_writing(tmp_path: Path) -> None:
@@ -150,9 +219,10 @@ def test_half_an_emoji_or_a_name_that_is_not_utf8_stops_nothing(tmp_path: Path) 
     with open(os.fsencode(source) + b"/caf\xe9.md", "wb") as file:
         file.write(b"# Coffee\nHow to make it.\n")
     issues = tmp_path / "issues.jsonl"
-    issues.write_text('{"number": 7, "title": "Crash on \\ud83d", "body": "It stops."}\n')
+    late = '{"number": 8, "title": "For ever", "updated_at": "9999-12-31T00:00:00Z"}\n'
+    issues.write_text('{"number": 7, "title": "Crash on \\ud83d", "body": "It stops."}\n' + late + "[" * 100_000 + "\n")
     done, table = run(source, issues=str(issues))
     rows = table.set_index("name")
     assert rows.doc["say"] == "Say \ufffd aloud, and \U0001f600 too."
     assert rows.path["Coffee"] == "caf\ufffd.md" and "#7 Crash on \ufffd" in rows.index
-    assert done.skipped == []
+    assert [path for path, _ in done.skipped] == ["issues.jsonl:3"]
