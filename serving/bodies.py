@@ -248,7 +248,10 @@ class _Arrival:
 
 
 async def _next(receive: "Receive") -> tuple[bytes, bool]:
-    message = await receive()
+    try:
+        message = await receive()
+    except (RuntimeError, OSError):  # uvicorn would say "100 Continue" on a line that is closed already
+        message = {"type": "http.disconnect"}
     if message["type"] == "http.disconnect":
         raise gone("the client went away before its body was complete")
     return message.get("body", b""), message.get("more_body", False)

@@ -112,7 +112,7 @@ class FeedbackStore:
             self._salt = b""
             raise away() from error
         if row is None:
-            raise away() if self._writer.behind else given.unknown()
+            raise away() if self._writer.holds(given.request_id) else given.unknown()
         self._pusher.voted(row["passage_ids"])
         return row
 

@@ -44,6 +44,7 @@ class Writer:
     ) -> None:  # fmt: skip
         self._prepare, self._write_rows, self._clean = prepare, write, clean
         self._queue: queue.Queue[Row] = queue.Queue(maxsize=queue_size)
+        self._waiting: set[Any] = set()
         self._closing = threading.Event()
         self.dropped = self.rejected = self.failures = 0
         self._thread = threading.Thread(target=self._loop, name="feedback-writer", daemon=True)
@@ -62,9 +63,15 @@ class Writer:
     def put(self, row: Row) -> None:
         """Queue a row; returns at once."""
         try:
+            self._waiting.add(row.get("request_id"))
             self._queue.put_nowait(row)
         except queue.Full:
+            self._waiting.discard(row.get("request_id"))
             self.dropped += 1
+
+    def holds(self, request_id: str) -> bool:
+        """Whether that request's row waits."""
+        return request_id in self._waiting
 
     def flush(self) -> None:
         """Wait until what is queued is written, 5 s at most."""
@@ -90,7 +97,8 @@ class Writer:
             except Exception as error:  # nothing may end this thread: all later votes would be lost
                 self.failures += 1
                 log.warning("feedback: %s", ascii(error)[:500])
-            for _ in batch:
+            for row in batch:
+                self._waiting.discard(row.get("request_id"))
                 self._queue.task_done()
 
     def _next_batch(self) -> list[Row]:
