@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Two images from locks/, where every file that pip takes has its hash (but PyTorch's, see below):
+# Two images from .ci/locks/, where every file that pip takes has its hash (but PyTorch's, see below):
 #   docker build --target serving -t sluice-serving .             a bundle behind KServe; no training stack
 #   docker build -t sluice .                                      the pipelines' steps and training, PyTorch for the CPU
 #   docker build --build-arg TORCH=cu130 -t sluice:cuda .         the same, PyTorch for CUDA 13
@@ -21,7 +21,7 @@ WORKDIR /opt/sluice
 # The virtual environment without pip in it.
 FROM ${PYTHON} AS serving-packages
 WORKDIR /build
-COPY locks locks
+COPY .ci/locks locks
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/venv \
     && python -m pip --python /opt/venv/bin/python install --disable-pip-version-check --require-hashes --no-deps \
@@ -30,7 +30,7 @@ RUN --mount=type=cache,target=/root/.cache/pip \
 
 # Lists the Python packages of a virtual environment, in CycloneDX.
 FROM ${PYTHON} AS sbom
-COPY locks/sbom.txt ./
+COPY .ci/locks/sbom.txt ./
 RUN --mount=type=cache,target=/root/.cache/pip \
     python -m venv --without-pip /opt/sbom \
     && python -m pip --python /opt/sbom/bin/python install --disable-pip-version-check --require-hashes --no-deps \

@@ -9,16 +9,16 @@ export HF_HUB_DISABLE_TELEMETRY = 1
 
 .PHONY: demo test e2e check bench drill compile lint manifests lock clean
 
-# What comes from a package index comes with the hashes of locks/. PyTorch alone has its version pinned and no hash: which of
+# What comes from a package index comes with the hashes of .ci/locks/. PyTorch alone has its version pinned and no hash: which of
 # its builds it is, with CUDA or without, is for your pip's settings to say.
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 LOCKED := install --require-hashes --no-deps --use-pep517 --no-build-isolation
 
-$(BIN)/.installed: pyproject.toml constraints.txt locks/build.txt locks/serving.txt locks/trainer.txt locks/dev.txt
+$(BIN)/.installed: pyproject.toml constraints.txt .ci/locks/build.txt .ci/locks/serving.txt .ci/locks/trainer.txt .ci/locks/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer; name one with make PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) $(LOCKED) -r locks/build.txt
-	$(PIP) $(LOCKED) -r locks/serving.txt -r locks/trainer.txt -r locks/dev.txt
+	$(PIP) $(LOCKED) -r .ci/locks/build.txt
+	$(PIP) $(LOCKED) -r .ci/locks/serving.txt -r .ci/locks/trainer.txt -r .ci/locks/dev.txt
 	$(PIP) install torch -c constraints.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
@@ -47,7 +47,7 @@ manifests: $(BIN)/.installed
 check: lint test compile
 
 bench: $(BIN)/.installed
-	$(PIP) $(LOCKED) -r locks/bench.txt
+	$(PIP) $(LOCKED) -r .ci/locks/bench.txt
 	$(BIN)/python -m load_tests.bench
 	$(BIN)/python -m load_tests.bench.speech
 
@@ -57,7 +57,7 @@ drill: $(BIN)/.installed
 # After a change of pyproject.toml or constraints.txt: the locks again, from the package index.
 lock: $(BIN)/.installed
 	$(PIP) install uv -c constraints.txt
-	$(BIN)/python locks/make.py
+	$(BIN)/python .ci/locks/make.py
 
 clean:
 	rm -rf $(VENV) .sluice build

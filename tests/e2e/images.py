@@ -87,7 +87,8 @@ class Images:
         pip = (sys.executable, "-m", "pip", "download", "-q", "-d", wheels, "-f", wheels)
         for lock in ("build", "serving", "trainer", "sbom"):
             # A source file's metadata would want its build's own packages.
-            run(*pip, "--no-deps", "--no-build-isolation", "--require-hashes", "-r", ROOT / "locks" / f"{lock}.txt")
+            locked = ROOT / ".ci" / "locks" / f"{lock}.txt"
+            run(*pip, "--no-deps", "--no-build-isolation", "--require-hashes", "-r", locked)
         # Debian's Python 3.11.2 needs the second, and one that is newer leaves it out of its download.
         run(*pip, "torch", "async-timeout", "-c", ROOT / "constraints.txt")
         (self.home / "pip.conf").write_text("[global]\nno-index = true\nfind-links = /mnt\n")

@@ -74,7 +74,7 @@ def test_the_load_gate_names_flags_and_the_image_targets_that_exist() -> None:
 
 
 def test_the_load_gate_installs_all_that_its_tool_imports() -> None:
-    assert "--require-hashes --no-deps -r locks/load.txt" in gate_command("pip")
+    assert "--require-hashes --no-deps -r .ci/locks/load.txt" in gate_command("pip")
     installed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["load"]
     files = [*(ROOT / "load_tests").glob("*.py"), *(ROOT / "load_tests/slo").glob("*.py")]
     imported = {

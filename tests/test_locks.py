@@ -12,8 +12,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-ROOT = Path(__file__).parents[2]
-LOCKS = ROOT / "locks"
+ROOT = Path(__file__).parents[1]
+LOCKS = ROOT / ".ci" / "locks"
 NAMES = sorted(path.stem for path in LOCKS.glob("*.txt"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 # What each lock is installed on top of.

@@ -14,7 +14,7 @@ import tomllib
 from pathlib import Path
 
 HERE = Path(__file__).parent
-ROOT = HERE.parent
+ROOT = HERE.parents[1]
 # What comes with PyTorch, from wherever that comes.
 _WITH_TORCH = re.compile(r"torch|triton|nvidia-.*|cuda-.*")
 _PYTHON = "3.11"
