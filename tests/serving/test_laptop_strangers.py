@@ -197,6 +197,16 @@ def half(size=1000, path=b"/v1/models/m:predict"):
     return b"POST " + path + b" HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\nx" % size
 
 
+def test_the_router_answers_to_a_name_that_was_allowed_and_to_pages_under_it(monkeypatch):
+    monkeypatch.setenv("SLUICE_ALLOWED_HOSTS", "models.example, other.example:8080")
+    with routed() as host:
+        for name in ("models.example", "Models.example:443", "other.example", "localhost"):
+            assert status(f"http://{host}/", "POST", b"{}", Host=name, Origin=f"https://{name}")[0] == 200
+        assert status(f"http://{host}/", "POST", b"{}", Host="models.example", Origin="https://evil.example")[0] == 403
+        for name in ("evil.example", "models.example.evil.example", "x.models.example"):
+            assert status(f"http://{host}/", Host=name)[0] == 421
+
+
 def test_heads_end_at_64_kb_whole_or_in_pieces_and_others_are_answered_meanwhile(monkeypatch):
     monkeypatch.setattr(listener, "_LINGER_S", 0.3)
     with routed() as host:
