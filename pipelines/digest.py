@@ -3,15 +3,16 @@
 import ast
 import functools
 import hashlib
+import os
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"components", "serving", "load_tests", "feature_repo", "pipelines"}
 _PLACE = re.compile(r"[a-z_]+(\.\w+)+:\w+")
-SOURCE_SUFFIXES = {".py", ".md", ".jsonl"}
+SOURCE_SUFFIXES = {".py", ".pyi", ".md", ".mdx", ".markdown", ".jsonl"}
 
 
 @functools.cache
@@ -86,11 +87,31 @@ def source_digest(source: Path, *extra: str, suffixes: Collection[str] = SOURCE_
     Other ``suffixes`` may be asked for; none means every file.
     """
     sha = hashlib.sha256("\0".join(extra).encode())
-    for file in sorted(p for p in source.rglob("*") if p.is_file() and (not suffixes or p.suffix in suffixes)):
-        sha.update(str(file.relative_to(source)).encode())
-        with file.open("rb") as stream:
-            sha.update(hashlib.file_digest(stream, "sha256").digest())
+    for file in [source] if source.is_file() else sorted(_regular(source)):
+        if suffixes and file.suffix.lower() not in suffixes:
+            continue
+        sha.update(os.fsencode(file.relative_to(source)))
+        try:
+            with file.open("rb") as stream:
+                sha.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            sha.update(str(error.errno).encode())  # the step names it among what was skipped
     history = source / ".git" / "logs" / "HEAD"
     if history.is_file():
         sha.update(history.read_bytes())
     return sha.hexdigest()[:16]
+
+
+def _regular(source: Path) -> Iterator[Path]:
+    """Every file below ``source``. Links inside it lead to what is listed anyway, others to what no step reads."""
+    left = [source]
+    while left:  # not rglob, which recurses: a thousand nested directories would end it
+        try:
+            with os.scandir(left.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(Path(entry.path))
+                    elif entry.is_file(follow_symlinks=False):
+                        yield Path(entry.path)
+        except OSError:
+            continue

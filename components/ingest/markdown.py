@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from components.ingest.prose import clean
 from components.ingest.records import Record, Skipped
 
-_FENCE = re.compile(r" {0,3}(`{3,}|~{3,})(.*)$")
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
 _MARKS = re.compile(r"\[([^\]]*)\]\([^)]*\)|[`*]|\s*\[\[.*?\]\]|\s*\{#.*?\}")
+_LINE_END = re.compile(r"\r\n|\n|\r")  # not splitlines(), which also counts form feeds and signs that end no line
 _RAW = re.compile(r" {0,3}<(pre|script|style|textarea)(?=[\s>]|$)", re.IGNORECASE)
 _BLOCK = re.compile(
     r" {0,3}</?(?:address|article|aside|blockquote|body|center|dd|details|dialog|div|dl|dt|fieldset|figcaption|figure|"
@@ -18,6 +19,13 @@ _BLOCK = re.compile(
     re.IGNORECASE,
 )
 """HTML blocks (CommonMark 0.31, 4.6): the first kind ends at its closing tag, the other at a blank line."""
+_EMPTY_COMMENT = re.compile("<!---?>")
+_HIDDEN = re.compile(
+    r" {0,3}\[(?://|comment|_+)[^\]]*\]:\s*(?:#|<>)|\s*\{/\*.*\*/\}\s*$|\s*<(?:\?|![A-Za-z\[])[^>]*>\s*$"
+)
+"""Lines that no reader sees: ``[//]: # (a comment)``, MDX's ``{/* a comment */}``, ``<!DOCTYPE html>``."""
+_SETTING = re.compile(r"[\s#\]})-]|$|[\w\"'.$ -]+[:=]")
+"""How a line of front matter begins, which tells it from text between two thematic breaks."""
 _PRE = re.compile(r"</?(?:pre|textarea)\b[^>]*>", re.IGNORECASE)
 
 
@@ -42,7 +50,7 @@ def read_markdown(root: str, paths: list[str]) -> tuple[list[Record], list[Skipp
 def sections(text: str, path: str) -> Iterator[Record]:
     """Sections with a text of their own, in order (CommonMark ATX headings); no front matter, no comments in them."""
     lines, stack, start = [], list[tuple[int, str]](), 1
-    for number, (line, prose) in enumerate([*_visible(text.splitlines()), ("# ", True)], 1):
+    for number, (line, prose) in enumerate([*_visible(_LINE_END.split(text)), ("# ", True)], 1):
         lines.append(line)
         heading = _HEADING.match(line) if prose else None
         if heading is None:
@@ -81,14 +89,18 @@ def _visible(lines: list[str]) -> Iterator[tuple[str, bool]]:
             yield _raw_line(raw, line), False
             raw = "" if f"</{raw}" in line.lower() else raw
         else:
-            line, comment = _without_comments(line, comment, number < last_close)
+            shown = line if comment else _EMPTY_COMMENT.sub("", line)
+            line, comment = _without_comments(shown, comment, number < last_close)
+            tag = _RAW.match(line)
             block = bool(line.strip()) and (block or bool(_BLOCK.match(line)))
             if mark := _FENCE.match(line):
                 fence = mark[1]
-            elif tag := _RAW.match(line):
+            elif _HIDDEN.match(line):
+                line = ""
+            elif tag:
                 raw = "" if f"</{tag[1].lower()}" in line.lower() else tag[1].lower()
                 line = _raw_line(tag[1].lower(), line)
-            yield line, not (fence or raw or block or comment)
+            yield line, not (fence or raw or block or comment or tag)
 
 
 def _raw_line(tag: str, line: str) -> str:
@@ -119,4 +131,5 @@ def _front_matter(lines: list[str]) -> int:
     """Number of lines of YAML or TOML before the text, with the marks around them."""
     mark = lines[0].rstrip() if lines else ""
     ends = {"---": ("---", "..."), "+++": ("+++",)}.get(mark, ())
-    return next((number for number, line in enumerate(lines[1:], 2) if line.rstrip() in ends), 0)
+    end = next((number for number, line in enumerate(lines[1:], 2) if line.rstrip() in ends), 0)
+    return end if all(map(_SETTING.match, lines[1 : end - 1])) else 0

@@ -23,9 +23,15 @@ _BLOCKS = (
     ast.ExceptHandler, ast.match_case,
 )  # fmt: skip
 _FROM_3_12 = re.compile(r"\s*(?:(?:async\s+)?def\s+\w+\s*\[|class\s+\w+\s*\[|type\s+\w+\s*(?:\[.*\])?\s*=[^=])")
-_FROM_3_14 = re.compile(
-    r"\s*except\s*\*?\s*[\w.]*[A-Z]\w*(?:\s*,\s*[\w.]*[A-Z]\w*)+\s*:|[^#'\"]*\b(?:t|tr|rt)(?=['\"])"
+_FROM_3_14 = re.compile(r"[^#'\"]*\b(?:t|tr|rt)(?=['\"])")
+_EXCEPT = re.compile(r"\s*except\b\s*(\*?)([\w., ]+):")
+_FROM_3_15 = re.compile(r"\s*lazy\s+(?:import|from)\b")
+_PYTHON_2 = re.compile(
+    r"\s*(?:print|exec)\s+[^\s=(]|\braise\s+[\w.]+\s*,|<>|\b0\d|\b\d+[lL]\b|\bur['\"]|`|\bexcept\b[^:]*,"
 )
+_SAID_OF_PYTHON_2 = ("arameters cannot be parenthesized", "Missing parentheses in call to")
+_LINES, _SIGNS = 40, 4000
+"""How much behind an error is looked at: a stranger's line may be a megabyte long."""
 _FORMATTED = re.compile(r"(?i)(?<![\w'\"])(?:f|fr|rf)(\"\"\"|'''|\"|')")
 
 
@@ -38,13 +44,15 @@ def read_python(root: str, paths: list[str], undocumented_min_lines: int) -> tup
     gc.disable()  # syntax trees hold no cycles, and collecting amid millions of young nodes costs a third of the time
     try:
         for path in paths:
+            text = ""
             try:
                 with open(os.path.join(root, path), "rb") as stream:
                     raw = stream.read()
                 total += len(raw)
-                records.extend(parse(decode(raw), path, undocumented_min_lines))
+                text = decode(raw)
+                records.extend(parse(text, path, undocumented_min_lines))
             except (SyntaxError, ValueError, LookupError) as error:
-                skipped.append(Skipped(path, why_not(error)))
+                skipped.append(Skipped(path, why_not(error, text)))
             except (RecursionError, MemoryError):
                 skipped.append(Skipped(path, "nested too deeply to parse"))
             except OSError as error:
@@ -170,44 +178,79 @@ class _Reader:
         return "\n".join(out)[:_BODY_CHARS]
 
 
-def why_not(error: Exception) -> str:
-    """Why a file was not read: broken, or written for a newer Python than the one that runs here."""
-    if isinstance(error, SyntaxError) and (needed := first_python(error.text or "", error.msg)):
+def why_not(error: Exception, text: str) -> str:
+    """Why a file with this text was not read: broken, Python 2, or for a newer Python than the one that runs here."""
+    if not isinstance(error, SyntaxError):
+        return f"not valid Python: {error}"
+    lines = text.split("\n")[max((error.lineno or 1) - 1, 0) :][:_LINES] or [""]
+    rest = "\n".join(lines)[:_SIGNS]
+    line = rest.partition("\n")[0]
+    if needed := first_python(line, rest, error.msg):
         here = ".".join(map(str, sys.version_info[:2]))
         return f"newer than this Python {here}: run under {needed} or later ({error})"
-    return f"not valid Python: {error}"
+    old = _PYTHON_2.search(line) or any(said in error.msg for said in _SAID_OF_PYTHON_2)
+    return f"not valid Python{', but Python 2' if old else ''}: {error}"
 
 
-def first_python(line: str, message: str) -> str:
+def first_python(line: str, rest: str, message: str) -> str:
     """The Python that first took ``line``, which ours refused with ``message``, where that is a later one; else "".
 
-    3.12: type parameters (PEP 695), f-strings that hold their own quotes, backslashes or comments (PEP 701). 3.14:
-    t-strings (PEP 750), several exceptions without parentheses (PEP 758; ``except Error, e`` is Python 2).
+    ``rest``: the line and some after it. 3.12: type parameters (PEP 695), f-strings that hold their own quotes, line
+    breaks, backslashes or comments (PEP 701). 3.13: defaults of type parameters (PEP 696). 3.14: t-strings (PEP 750),
+    several exceptions without parentheses (PEP 758; ``except Error, e`` is Python 2). 3.15: ``lazy import`` (PEP 810),
+    unpacking in comprehensions (PEP 798).
     """
-    if _FROM_3_12.match(line) or "f-string expression part cannot include" in message:
+    if _FROM_3_15.match(line) or "unpacking cannot be used in" in message:
+        return "3.15"
+    if _FROM_3_12.match(line):
+        return "3.13" if _has_defaults(line) else "3.12"
+    if "f-string expression part cannot include" in message or "f-string: expressions nested too deeply" in message:
         return "3.12"
-    if any(_closes(line, match.end(), match[1]) for match in _FORMATTED.finditer(line)):
+    if any(_closes(rest, match.end(), match[1]) for match in _FORMATTED.finditer(line)):
         return "3.12"
-    return "3.14" if _FROM_3_14.match(line) else ""
+    return "3.14" if _FROM_3_14.match(line) or _bare_exceptions(line) else ""
 
 
-def _closes(line: str, at: int, quote: str) -> bool:
-    """Does an f-string that goes on at ``at`` end by the rules of PEP 701, and hold its own quote in a field?"""
-    depth, reused = 0, False
-    while at < len(line):
-        if line.startswith(quote, at):
+def _has_defaults(line: str) -> bool:
+    """Do the type parameters of a header have defaults?"""
+    depth = 0
+    for sign in line[line.find("[") :] if "[" in line else "":
+        depth += (sign in "[(") - (sign in "])")
+        if depth == 0 or sign == "=":
+            return sign == "="
+    return False
+
+
+def _bare_exceptions(line: str) -> bool:
+    """Are several exceptions caught without parentheses, and not one of Python 2 with a name for it?"""
+    found = _EXCEPT.match(line)
+    names = [name.strip() for name in found[2].split(",")] if found else []
+    return len(names) > 1 and bool(len(names) > 2 or found and found[1] or "." in names[-1] or names[-1][:1].isupper())
+
+
+def _closes(text: str, at: int, quote: str) -> bool:
+    """Does an f-string that goes on at ``at`` end by PEP 701 alone: with its own quote or a line break in a field?"""
+    depth, new = 0, False
+    while at < len(text):
+        if text.startswith(quote, at):
             if depth == 0:
-                return reused
-            end = line.find(quote, at + len(quote))
-            if end < 0:
+                return new
+            end = text.find(quote, at + len(quote))
+            if end < 0 or "\n" in text[at:end]:
                 return False
-            reused, at = True, end + len(quote) - 1
-        elif line[at] == "\\" and depth == 0:
+            new, at = True, end + len(quote) - 1
+        elif text[at] == "\n" and len(quote) == 1:
+            if depth == 0:
+                return False
+            new = True
+        elif text[at] == "#" and depth:
+            at = text.find("\n", at) - 1 if "\n" in text[at:] else len(text)
+        elif text[at] == "\\" and depth == 0:
             at += 1
-        elif line[at] == "{":
-            doubled = depth == 0 and line.startswith("{{", at)
+        elif text[at] == "{":
+            doubled = depth == 0 and text.startswith("{{", at)
             at, depth = at + doubled, depth + (not doubled)
-        elif line[at] == "}" and depth:
+        elif text[at] == "}" and depth:
             depth -= 1
         at += 1
     return False

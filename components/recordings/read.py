@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from components.ingest.records import mended
 from components.recordings.cues import read_transcript
 from components.recordings.measure import Tally
 from components.recordings.settings import RecordingSettings
@@ -47,7 +48,7 @@ def read_recording(
             return _read(source, file, path, about, settings, out)
     except (SluiceError, OSError, ValueError) as error:
         shutil.rmtree(out / lecture_id, ignore_errors=True)
-        return Left(lecture_id, file, str(error).removeprefix(f"{PurePosixPath(file).name}: "))
+        return Left(lecture_id, mended(file), mended(str(error).removeprefix(f"{PurePosixPath(file).name}: ")))
 
 
 def _read(
@@ -75,7 +76,7 @@ def _read(
     notes += odd
     notes.append(_reference(source, file, lecture_id, version, out))
     row = {
-        **about, "file": file, "sha256": sha, "codec": media.codec, "duration_s": tally.seconds,
+        **about, "file": mended(file), "sha256": sha, "codec": media.codec, "duration_s": tally.seconds,
         "sample_rate": media.sample_rate, "channels": media.channels, "loudness": tally.loudness,
         "silence_share": tally.silence_share, "video": media.video, "changed_at": source.changed_at(file),
         "note": "; ".join(text for text in notes if text),

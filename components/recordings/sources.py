@@ -1,6 +1,7 @@
 """Which files a source holds: a file, a folder or a bucket's prefix, listed and fetched through fsspec."""
 
 import logging
+import os
 import re
 import shutil
 import tempfile
@@ -13,6 +14,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from components.ingest.records import mended
 from serving.errors import SluiceError
 
 log = logging.getLogger(__name__)
@@ -143,9 +145,9 @@ def open_source(source: str) -> Source:
             raise FileNotFoundError("no such file or folder")
         if filesystem.isfile(root):
             parent, name = root.rsplit("/", 1)
-            around = _relative(filesystem.ls(parent, detail=False), parent)
+            around = _own(filesystem, parent, _relative(filesystem.ls(parent, detail=False), parent))
             return Source(filesystem, parent, [name], _beside(around), single=True)
-        found = [file for file in _relative(filesystem.find(root), root) if not _leaves(filesystem, root, file)]
+        found = _own(filesystem, root, _relative(filesystem.find(root), root))
     except (OSError, ImportError, ValueError) as error:
         raise SluiceError(
             f"source {place}: cannot be read ({error}); name a file, a folder or an s3:// prefix"
@@ -158,14 +160,20 @@ def open_source(source: str) -> Source:
     return Source(filesystem, root, recordings, _beside(found))
 
 
-def _leaves(filesystem: Any, root: str, file: str) -> bool:
-    """Is the file of a folder here a link to somewhere else? Then it is none of the source's, and the log says so."""
+def _own(filesystem: Any, root: str, files: list[str]) -> list[str]:
+    """The files that are a folder's own. The log names links that leave a folder of this machine, pipes and devices."""
     if "file" not in _protocols(filesystem):
-        return False
-    if Path(root, file).resolve().is_relative_to(Path(root).resolve()):
-        return False
-    log.warning("skipped %s: a link that leaves the source", file)
-    return True
+        return files
+    own, real = [], os.path.realpath(root)
+    for file in files:
+        place = os.path.realpath(os.path.join(root, file))
+        if not Path(place).is_relative_to(real):
+            log.warning("skipped %s: a link that leaves the source", mended(file))
+        elif os.path.exists(place) and not os.path.isfile(place):
+            log.warning("skipped %s: not a regular file", mended(file))
+        else:
+            own.append(file)
+    return own
 
 
 def _protocols(filesystem: Any) -> tuple[str, ...]:

@@ -57,14 +57,28 @@ class Open(Protocol):
         ('greet = f"{d["name"]}"', "3.12"),
         ("greet = f'{d['a']:>{w['b']}} {{'", "3.12"),
         ("greet = f\"{'\\n'.join(rows)}\"", "3.12"),
+        ('greet = f"{\n    name  # theirs\n}"', "3.12"),
+        ("greet = f'{size:{width:{more}}}'", "3.12"),
         ("class Box[T]: pass", "3.12"),
+        ("class Box[T = int]: pass", "3.13"),
+        ("def first[T: (int, str) = int](rows): pass", "3.13"),
+        ("def first[T](rows=()): pass", "3.12"),
         ("async def first[T: int](rows): return rows[0]", "3.12"),
         ("type Pair[T] = tuple[T, T]", "3.12"),
         ('where = t"{name}"', "3.14"),
         ("try:\n    pass\nexcept ValueError, KeyError:\n    pass", "3.14"),
-        ("try:\n    pass\nexcept ValueError, error:\n    pass", ""),
-        ('print "hello"', ""),
+        ("try:\n    pass\nexcept socket.timeout, select.error:\n    pass", "3.14"),
+        ("try:\n    pass\nexcept A, b, c:\n    pass", "3.14"),
+        ("lazy import json", "3.15"),
+        ("flat = [*row for row in rows]", "3.15"),
+        ("try:\n    pass\nexcept ValueError, error:\n    pass", "2"),
+        ('print "hello"', "2"),
+        ('raise ValueError, "no"', "2"),
+        ("mode = 0777", "2"),
+        ("def first((a, b)): pass", "2"),
         ('greet = f"{d["', ""),
+        ('greet = f"{name', ""),
+        ('greet = "hello', ""),
         ("class Box(:", ""),
     ],
 )
@@ -75,8 +89,9 @@ def test_syntax_of_a_newer_python_is_told_from_a_broken_file(line: str, python: 
         return
     ((path, reason),) = done.skipped
     assert path == "other.py"
-    assert reason.startswith(f"newer than this Python {sys.version_info[0]}." if python else "not valid Python")
-    assert f"run under {python} or later" in reason or not python
+    begins = {"": "not valid Python: ", "2": "not valid Python, but Python 2: "}
+    assert reason.startswith(begins.get(python, f"newer than this Python {sys.version_info[0]}."))
+    assert f"run under {python} or later" in reason or python in begins
 
 
 def test_front_matter_comments_and_html_are_neither_headings_nor_words_of_a_section(tmp_path: Path) -> None:
@@ -118,3 +133,35 @@ kept as code
     assert "<!-- a comment in code -->" in docs["Guide > Part"] and "never closed" not in docs["Guide > Part"]
     assert docs["toml.md"] == "Only text." and "More." in docs["rule.md"]
     assert table.set_index("name").start_line["Guide > Part"] == 23
+
+
+@pytest.mark.parametrize(
+    ("text", "sections"),
+    [
+        ("```inline``` code\n\n# Real\ntext\n", {"guide.md": "```inline``` code", "Real": "text"}),
+        (
+            "---\nSome words.\n\n# Part\nmore\n\n---\nlast\n",
+            {"guide.md": "---\nSome words.", "Part": "more\n\n---\nlast"},
+        ),
+        ("---\ntags: [a,\n  b]\nlist:\n- c\nlong: >\n  words\n...\nSeen.", {"guide.md": "Seen."}),
+        ("[//]: # (hidden)\n[comment]: <> (too)\n{/* and this */}\n<!DOCTYPE html>\nSeen.", {"guide.md": "Seen."}),
+        ("<pre># code</pre>\n\n# Part\nmore", {"guide.md": "# code", "Part": "more"}),
+        ("<!-->\n# Part\nmore", {"Part": "more"}),
+    ],
+)
+def test_what_only_looks_like_a_fence_front_matter_or_a_heading_takes_no_text(
+    text: str, sections: dict[str, str], tmp_path: Path
+) -> None:
+    _, table = run(tree(tmp_path / "s", guide_md=text, good_py=MODULE))
+    assert table[table["kind"] == "section"].set_index("name").doc.to_dict() == sections
+
+
+def test_a_form_feed_ends_no_line(tmp_path: Path) -> None:
+    _, table = run(tree(tmp_path / "s", guide_md="One\x0ctwo\u2028three\r\n# Part\nmore\n"))
+    assert table.set_index("name").start_line["Part"] == 2
+
+
+def test_a_long_hostile_line_is_named_at_once(tmp_path: Path) -> None:
+    lines = {"a": "except " + "a, " * 200_000, "b": "x = " + 'f"{' * 200_000, "c": "class A[" + "(" * 200_000}
+    done, _ = run(tree(tmp_path / "s", good_py=MODULE, **{f"{n}_py": f"def f(): 1\n{v}\n" for n, v in lines.items()}))
+    assert [path for path, _ in done.skipped] == ["a.py", "b.py", "c.py"]

@@ -1,3 +1,4 @@
+import os
 import shutil
 import wave
 from pathlib import Path
@@ -13,7 +14,7 @@ from components.recordings.notes import Note, read_notes, slug, splits_of, uniqu
 from components.recordings.run import recordings
 from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
-from components.recordings.sources import SAMPLES
+from components.recordings.sources import SAMPLES, open_source
 from components.recordings.tables import QUARANTINE, lectures, read_quarantine, read_stage, version_in
 from serving.errors import SluiceError
 
@@ -226,3 +227,23 @@ def test_what_is_odd_about_a_recording_stands_in_its_note_and_a_guessed_length_r
     notes = {name: read_stage(out_dir, name, "recording").to_pylist()[0] for name in ("guessed", "swapped")}
     assert "cancel each other out" in notes["swapped"]["note"]
     assert notes["guessed"]["note"] == "" and notes["guessed"]["duration_s"] == pytest.approx(50, abs=0.3)
+
+
+def test_links_that_leave_a_folder_pipes_and_names_that_are_no_utf8_stop_nothing(tmp_path, caplog):
+    private = tmp_path / "private.vtt"
+    private.write_text("WEBVTT\n\n00:00.000 --> 00:02.000\nA secret.\n")
+    source = tmp_path / "source"
+    source.mkdir()
+    write_wav(source / "talk.wav", tone(5))
+    shutil.copy(source / "talk.wav", os.fsencode(source) + b"/caf\xe9.wav")
+    write_wav(source / "other.wav", tone(6))
+    (source / "talk.vtt").symlink_to(private)
+    (source / "itself.mp3").symlink_to("itself.mp3")
+    os.mkfifo(source / "pipe.mp3")
+    names = recordings(str(source), RecordingSettings(), tmp_path / "out", tmp_path / "report.html")
+    assert "other" in names and len(names) == 2
+    left = read_quarantine(tmp_path / "out" / QUARANTINE)
+    assert "itself.mp3" in {one["file"] for one in left} and "caf\ufffd.wav" in str(left) + caplog.text
+    for place in (source, source / "talk.wav"):
+        assert open_source(str(place)).reference("talk.wav") == ""
+    assert "pipe.mp3: not a regular file" in caplog.text and "talk.vtt: a link that leaves the source" in caplog.text

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 from pipelines.digest import _file_of, _imports, code_digest, source_digest
@@ -27,3 +28,23 @@ def test_a_step_is_known_by_its_code_for_its_own_kind_of_model(tmp_path: Path) -
     assert _imports(file, "transcription") == {"components.train.transcription", "serving.retrieval.retriever"}
     room = "components.train.component"
     assert code_digest(room, "retrieval") != code_digest(room, "transcription")
+
+
+def test_a_source_that_strangers_sent_has_a_digest_of_what_a_step_would_read(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    (tmp_path / "outside.md").write_text("one")
+    (source / "out.md").symlink_to(tmp_path / "outside.md")
+    (source / "itself.md").symlink_to("itself.md")
+    os.mkfifo(source / "pipe.md")
+    (source / "GUIDE.MD").write_text("one")
+    with open(os.fsencode(source) + b"/caf\xe9.md", "wb") as file:
+        file.write(b"# Coffee")
+    first = source_digest(source)
+    (tmp_path / "outside.md").write_text("two")
+    assert source_digest(source) == first
+    (source / "GUIDE.MD").write_text("two")
+    assert source_digest(source) != first
+    single = source_digest(source / "GUIDE.MD")
+    (source / "GUIDE.MD").write_text("three")
+    assert source_digest(source / "GUIDE.MD") != single
