@@ -209,7 +209,7 @@ class Routes:
             raise invalid(
                 "the body must be a JSON object with 'request_id' (of the answer), 'vote', maybe 'correction'"
             )
-        values: list[Any] = [vote.get(name) for name in _VOTE]
+        values: list[Any] = [None if vote.get(name) == "" else vote.get(name) for name in _VOTE]
         given, call = Vote(*values), current()
         seconds = min(VOTE_SECONDS, 0.8 * self._limits.deadline)
         row = await self._feedback.cast(given, call.identity, call.client, seconds)

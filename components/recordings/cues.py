@@ -11,10 +11,11 @@ from serving.transcription.formats import ENTITY, GUARD, TAG, repeated, unguarde
 
 _CLOCK = r"(?:(\d{1,6}):)?(\d{1,3}):(\d{1,2})(?:\s?[.,]\s?(\d{1,9}))?"
 _TIMES = re.compile(rf"^\s*{_CLOCK}\s*-->\s*{_CLOCK}(?![\d:.,]).*$")
-_NO_TIMES = re.compile(r"^\s*[-\d][-\d:.,\s]*-->")
+_NO_TIMES = re.compile(r"^\s*-?\d{1,6}:\S*(?:\s\S+)?\s*-->")
 """A line that is meant as a cue's times; no text begins like this."""
 _VOICE = re.compile(r"<v(?:\.[^\s<>]*)?\s+([^<>]+)>", re.IGNORECASE)
 _BREAK = re.compile(r"<br\s*/?>", re.IGNORECASE)
+_ASS, _ASS_BREAK = re.compile(r"\{\\[^{}]*\}"), re.compile(r"\\[Nnh]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _NOT_SAID = ("NOTE", "STYLE", "REGION")
 _ROLLS_WITHIN = 0.5
@@ -117,29 +118,32 @@ def _block(body: Sequence[str], last: bool) -> list[str]:
 
 def _plain(said: str, web: bool) -> str:
     """Lines without markup, entities decoded; a guard that our own writer set stays."""
+    if _ASS.search(said):
+        said = _ASS_BREAK.sub("\n", said)
     bare = TAG.sub("", _BREAK.sub("\n", said))
     return html.unescape(bare) if web else ENTITY.sub(lambda found: html.unescape(found[0]), bare)
 
 
 def _once(raw: Sequence[_Raw]) -> list[Cue]:
     """Cues whose words were not shown by the one before, if the file rolls: where half of its cues or more do so."""
-    again = [(0, 0)]
+    new = [(raw[0], raw[0].lines, False, False)]
     for before, cue in zip(raw, raw[1:], strict=False):
         shown, lines = ([" ".join(line.split()) for line in one.lines] for one in (before, cue))
         near = cue.start - before.end <= _ROLLS_WITHIN and not lines[0].startswith(GUARD)
-        again.append(repeated(shown, lines) if near else (0, 0))
-    new = [(cue, *seen) for cue, seen in zip(raw, again, strict=True) if seen != (len(cue.lines), 0)]
-    rolls = sum((lines, signs) != (0, 0) for _, lines, signs in new) >= max(1, (len(new) - 1) / 2)
-    if not rolls:
+        whole, signs = repeated(shown, lines) if near else (0, 0)
+        rest = lines[whole:]
+        grows = signs > 0 and rest[0][:signs] == shown[-1]
+        rest = [rest[0][signs:].strip(), *rest[1:]] if signs else rest
+        if rest:
+            new.append((cue, rest, (whole, signs) != (0, 0), grows))
+    if sum(again for _, _, again, _ in new) < max(1, (len(new) - 1) / 2):
         return [Cue(cue.start, cue.end, _text(cue.lines), cue.speaker) for cue in raw]
     out: list[Cue] = []
-    for cue, whole, signs in new:
-        rest = [" ".join(line.split()) for line in cue.lines[whole:]]
-        more = _text([rest[0][signs:].strip(), *rest[1:]])
-        if signs and out:  # a line that grows is one cue
-            out[-1] = out[-1]._replace(end=max(out[-1].end, cue.end), text=join((out[-1].text, more)))
+    for cue, rest, _, grows in new:
+        if grows and out:  # a line that grows is one cue
+            out[-1] = out[-1]._replace(end=max(out[-1].end, cue.end), text=join((out[-1].text, _text(rest))))
         else:
-            out.append(Cue(cue.start, cue.end, more, cue.speaker))
+            out.append(Cue(cue.start, cue.end, _text(rest), cue.speaker))
     return out
 
 

@@ -21,6 +21,8 @@ TAG = re.compile(
 ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _LINE = 42
 _SHORT = 1000
+_SHOWN = 50
+"""Lines or words that captions which roll repeat at most: screens are small, and strangers' files may be endless."""
 _MARKUP = re.compile(
     rf"[<{{](?={GUARD})|(?:(?={TAG.pattern})[<{{])|&(?={GUARD})|(?={ENTITY.pattern})&|--(?={GUARD}*>)", re.I
 )
@@ -85,9 +87,9 @@ def stamp(seconds: float, mark: str) -> str:
 
 def repeated(shown: Sequence[str], lines: Sequence[str]) -> tuple[int, int]:
     """What captions that roll show again: how many of the ``lines`` the last cue has shown, whole, and how many
-    characters of the next one, where that goes on with the last line ``shown``. (0, 0): nothing.
+    characters of the next one, where that goes on with the last line ``shown`` or its last words. (0, 0): nothing.
     """
-    for count in range(min(len(shown), len(lines)), 0, -1):
+    for count in range(min(len(shown), len(lines), _SHOWN), 0, -1):
         first, last = shown[-count:], lines[count - 1]
         if list(first[:-1]) != list(lines[: count - 1]) or not first[-1]:
             continue
@@ -96,6 +98,10 @@ def repeated(shown: Sequence[str], lines: Sequence[str]) -> tuple[int, int]:
         rest = last.removeprefix(first[-1])
         if rest != last and join((first[-1], rest.lstrip())) == last:
             return count - 1, len(first[-1])
+    said, again = " ".join(shown).split(), lines[0].split()
+    for count in range(min(len(said), len(again), _SHOWN), 1, -1):
+        if said[-count:] == again[:count]:
+            return (1, 0) if count == len(again) else (0, len(" ".join(again[:count])))
     return 0, 0
 
 

@@ -34,7 +34,7 @@ def said(text: str) -> list[str]:
         (srt("Good morning.", "2 of us are here", "42", blank=""), ["Good morning.", "2 of us are here", "42"]),
         (srt("One half,\n\nthe other half.", "next"), ["One half, the other half.", "next"]),
         (srt("\nAfter a blank line", "1999", "end"), ["After a blank line", "1999", "end"]),
-        (srt("{\\an8}Up {\\i1}there{\\i0}", "<i>low</i> and <B>loud</B>"), ["Up there", "low and loud"]),
+        (srt("{\\an8}Up {\\i1}there{\\i0}\\Nnow", "<i>low</i> and <B>loud</B>"), ["Up there now", "low and loud"]),
         (srt('<font color="#fff">pale</font>', "one<br/>two"), ["pale", "one two"]),
         (srt("if a < b and c > d, stop", "<v> in <html>"), ["if a < b and c > d, stop", "in <html>"]),
         (srt("salt &amp; water", "AT&T; R&D"), ["salt & water", "AT&T; R&D"]),
@@ -67,7 +67,7 @@ def test_clocks_are_read_in_every_form_that_players_take(line: str, times: tuple
 
 
 def test_cues_that_do_not_last_are_passed_over_and_counted() -> None:
-    bad = "00:00:07,000 --> 00:00:07,000\nyou\n\n8\n00:00:09,0 --> 00:00:08,0\nback\n\n-1:00:00 --> 00:00:01\nodd\n\n"
+    bad = "00:00:07,000 --> 00:00:07,000\nyou\n\n8\n00:00:09,0 --> 00:00:08,0\nback\n\n00:0x:01 --> 00:00:01\nodd\n\n"
     found = read_transcript(srt("good") + bad + "00:00:00,00 --> 00:00:00,00\n\n", "a.srt")
     assert ([cue.text for cue in found.cues], found.passed_over) == (["good"], 4)
     with pytest.raises(SluiceError, match="a.srt: none of its 4 cues lasts"):
@@ -89,6 +89,8 @@ def test_captions_that_roll_give_each_word_once() -> None:
     assert said(automatic) == ["so today we look", "at trees", "at trees"]
     live = srt("ONE", "ONE\nTWO", "ONE\nTWO\nTHREE", "TWO\nTHREE\nFOUR", "THREE\nFOUR\nFIVE")
     assert said(live) == ["ONE", "TWO", "THREE", "FOUR", "FIVE"]
+    flat = srt("HELLO AND", "HELLO AND WELCOME TO", "WELCOME TO THE SHOW", "THE SHOW OF SHOWS")
+    assert said(flat) == ["HELLO AND WELCOME TO", "THE SHOW", "OF SHOWS"]
     growing = read_cues(srt("I", "I think", "I think so", "I think so\nyes"), "a.srt")
     assert [(cue.text, cue.end) for cue in growing] == [("I think so", 3.9), ("yes", 4.9)]
 

@@ -111,6 +111,24 @@ def test_what_is_wrong_is_named(payload, told):
         read(payload)
 
 
+def test_null_and_empty_optional_fields_mean_their_default(predictor):
+    plain = predictor.parse({"text": "One is here. Two is there."})
+    for nothing in (None, ""):
+        assert (
+            predictor.parse({"text": "One is here. Two is there.", "max_bullets": nothing, "segments": nothing})
+            == plain
+        )
+        row = {"text": "One is here.", "start": nothing, "end": nothing}
+        assert predictor.parse({"sentences": [row], "text": nothing})["sentences"] == [("One is here.", None, None)]
+
+
+def test_scripts_without_blanks_have_sentences_and_words_too():
+    assert [s.text for s in split("今天我们讲树。明天讲图！ 好吗？")] == ["今天我们讲树。", "明天讲图！", "好吗？"]
+    spoken = [{"text": "今天讲树。明天", "start": 0.0, "end": 7.0}, {"text": "讲图。", "start": 7.0, "end": 10.0}]
+    assert [s.text for s in from_segments(spoken)] == ["今天讲树。", "明天讲图。"]
+    assert words("讲树 of Trees") == ["讲树", "of", "trees"] and words("我们讲") == ["我们", "们讲"]
+
+
 def test_sentences_run_over_segments_where_there_is_punctuation():
     segments = [
         {"start": 0.0, "end": 2.0, "text": "The tide comes"},

@@ -239,6 +239,9 @@ def test_null_and_empty_optional_fields_mean_their_default(client: httpx.Client)
         body = {"input": "a", "model": nothing, "encoding_format": nothing, "dimensions": nothing, "user": nothing}
         assert client.post(EMBED, json=body).status_code == 200
         assert client.post(V1, json={"instances": [{"question": nothing}]}).status_code == 400
+        vote = {"request_id": predict(client, QUESTION).json()["request_id"], "vote": "up"}
+        empty = dict.fromkeys(("correction", "start", "end"), nothing)
+        assert client.post("/feedback", json=vote | empty).status_code == 200
 
 
 def test_listed_outputs_are_as_binary_as_the_request_says(client: httpx.Client) -> None:
