@@ -45,9 +45,11 @@ class Store:
         self.objects: dict[Key, Object] = {Key(*row["key"]): row["object"] for row in state.get("objects", [])}
 
     def save(self) -> None:
-        """Write everything to the state file, whole or not at all."""
+        """Write everything to the state file, whole or not at all, for its owner alone (it holds variables)."""
         rows = [{"key": list(key), "object": value} for key, value in self.objects.items()]
         with atomic_file(self._path) as scratch:
+            scratch.touch()
+            scratch.chmod(0o600)
             scratch.write_text(json.dumps({"version": self.version, "extra": self.extra, "objects": rows}, indent=1))
 
     def watch(self, callback: Callable[[str, Key, Object], None]) -> Callable[[], None]:

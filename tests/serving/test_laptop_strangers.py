@@ -67,8 +67,9 @@ def status(url, method="GET", body=None, **headers):
         return error.code, json.loads(error.read() or b"null")
 
 
-def test_the_kubeconfig_is_its_owners_alone_and_its_token_is_new_at_every_start(laptop, token):
-    assert stat.S_IMODE(os.stat(laptop.info.kubeconfig).st_mode) == 0o600
+def test_kubeconfig_and_state_are_their_owners_alone_and_the_token_is_new_at_every_start(laptop, token):
+    for name in ("kubeconfig", "state.json"):
+        assert stat.S_IMODE(os.stat(laptop.info.kubeconfig.with_name(name)).st_mode) == 0o600
     assert len(token) >= 40
     client = new_client_from_config(str(laptop.info.kubeconfig))
     assert client.configuration.api_key["authorization"] == f"Bearer {token}"
