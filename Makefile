@@ -19,7 +19,7 @@ $(BIN)/.installed: pyproject.toml constraints.txt .ci/locks/build.txt .ci/locks/
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(PIP) $(LOCKED) -r .ci/locks/build.txt
 	$(PIP) $(LOCKED) -r .ci/locks/serving.txt -r .ci/locks/trainer.txt -r .ci/locks/dev.txt
-	$(PIP) install torch -c constraints.txt
+	$(PIP) install --no-warn-conflicts torch -c constraints.txt
 	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
