@@ -67,6 +67,7 @@ def ingest(source: str, part: str, settings: IngestSettings, out: str | Path) ->
             f"({len(skipped)} skipped); name a directory with documented code or text"
         )
     times = {mended(p): int((root / p).stat().st_mtime) for p in paths if mended(p) not in history.files}
+    skipped = [Skipped(mended(path), mended(reason)) for path, reason in skipped]
     frame = table(unique(cuts), history.files, times, _url(settings, not source))
     digest = _digest(frame)
     _write(frame, Path(out), {"source": source or "transformers", "part": part, "bytes": size, "skipped": skipped})

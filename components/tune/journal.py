@@ -65,6 +65,7 @@ def _record(journal: Path, number: int, line: bytes) -> bytes:
 
 def _is_record(line: bytes) -> bool:
     try:
-        return isinstance(json.loads(line), dict)
+        record = json.loads(line)
     except ValueError:
         return False
+    return isinstance(record, dict) and "op_code" in record

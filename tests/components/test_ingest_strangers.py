@@ -218,6 +218,8 @@ def test_half_an_emoji_or_a_name_that_is_not_utf8_stops_nothing(tmp_path: Path) 
     source = tree(tmp_path / "s", a_py=f'def say(x="\\udc80"):\n    {half}\n', b_py=MODULE)
     with open(os.fsencode(source) + b"/caf\xe9.md", "wb") as file:
         file.write(b"# Coffee\nHow to make it.\n")
+    with open(os.fsencode(source) + b"/broken\xe9.py", "wb") as file:
+        file.write(b"def f(:\n")
     issues = tmp_path / "issues.jsonl"
     late = '{"number": 8, "title": "For ever", "updated_at": "9999-12-31T00:00:00Z"}\n'
     issues.write_text('{"number": 7, "title": "Crash on \\ud83d", "body": "It stops."}\n' + late + "[" * 100_000 + "\n")
@@ -225,4 +227,4 @@ def test_half_an_emoji_or_a_name_that_is_not_utf8_stops_nothing(tmp_path: Path) 
     rows = table.set_index("name")
     assert rows.doc["say"] == "Say \ufffd aloud, and \U0001f600 too."
     assert rows.path["Coffee"] == "caf\ufffd.md" and "#7 Crash on \ufffd" in rows.index
-    assert [path for path, _ in done.skipped] == ["issues.jsonl:3"]
+    assert [path for path, _ in done.skipped] == ["broken\ufffd.py", "issues.jsonl:3"]

@@ -71,11 +71,12 @@ def test_a_journal_that_a_crash_left_half_written_is_mended_and_its_studies_go_o
     assert "unfinished bytes were cut out" in capsys.readouterr().err
 
 
-def test_a_file_that_is_no_journal_is_one_sentence_and_stays_as_it_is(room, journal, tmp_path):
-    (tmp_path / "study.log").write_text("notes of mine\n")
+@pytest.mark.parametrize("line", ["notes of mine", "{}", "null"])
+def test_a_file_that_is_no_journal_is_one_sentence_and_stays_as_it_is(room, journal, tmp_path, line):
+    (tmp_path / "study.log").write_text(f"{line}\n")
     with pytest.raises(SluiceError, match=r"study.log, line 1: no record of Optuna .*move the file away"):
         create(**room, settings=SETTINGS)
-    assert (tmp_path / "study.log").read_text() == "notes of mine\n"
+    assert (tmp_path / "study.log").read_text() == f"{line}\n"
 
 
 def test_the_trial_of_a_killed_worker_is_queued_again(room, journal):
