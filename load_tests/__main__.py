@@ -61,11 +61,7 @@ def main(
     except (SluiceError, ValueError) as error:
         err.print(f"[red]{escape(str(error))}[/]")
         sys.exit(2)
-    # Users who think offer no rate of their own, so none can be demanded.
-    thinking = not test.load.rate
-    verdict = judge(
-        samples, test.slo.model_copy(update={"requests_per_s": 0, "units_per_s": 0}) if thinking else test.slo
-    )
+    verdict = judge(samples, test.slo)
     _print(samples, verdict)
     if report:
         from load_tests.report import write_report
@@ -80,7 +76,10 @@ def _test(slo: str, users: int | None, rate: float | None, seconds: float | None
     test = read_slo(slo)
     given = {"users": users, "rate": rate or None if rate is not None else test.load.rate, "seconds": seconds}
     chosen = {name: value for name, value in given.items() if value or name == "rate"}
-    return test.model_copy(update={"load": test.load.model_validate({**test.load.model_dump(), **chosen})})
+    load = test.load.model_validate({**test.load.model_dump(), **chosen})
+    # Users who think offer no rate of their own, so none can be demanded.
+    free = {} if load.rate else {"requests_per_s": 0, "units_per_s": 0}
+    return test.model_copy(update={"load": load, "slo": test.slo.model_copy(update=free)})
 
 
 def _run(plan: "Plan") -> "pd.DataFrame":

@@ -127,7 +127,7 @@ def lectures(
     text_model: str = "minilm",
     documents: str = "",
 ) -> None:
-    """From recordings to a promoted transcriber, highlighter and retriever, with one InferenceGraph in front.
+    """From recordings to a promoted transcriber, highlighter and retriever, an InferenceGraph before the first two.
 
     Args:
         source: Recordings: an S3 prefix (s3://bucket/prefix), or a file or directory where the steps run. Empty: our
