@@ -88,11 +88,11 @@ def trust_checks(mine: Told, theirs: Told, limit: float, settings: GateSettings)
 
 def tile(mine: Told, least: int) -> Tile:
     """How far confidence can be trusted, for the release report."""
-    label, n = "Confidence, users' own words", len(mine.correct)
+    label, n = "AUROC of confidence, users' own words", len(mine.correct)
     if not enough(mine, least):
         return label, "too few to judge", f"n = {n}; {least} are needed, {_LEAST_OF_A_KIND} right and wrong among them"
     wrong, right = (float(mine.abstained[rows].mean()) for rows in (~mine.correct, mine.correct))
-    told = f"AUROC {auroc(mine.confidence, mine.correct):.3f}"
+    told = f"{auroc(mine.confidence, mine.correct):.3f}"
     return label, told, f"abstains from {wrong:.0%} of wrong, {right:.0%} of right ones, n = {n}"
 
 
