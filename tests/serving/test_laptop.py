@@ -158,8 +158,7 @@ def test_a_graph_is_made_by_kserves_client_waits_for_its_services_and_chains_the
     status, body, _ = ask(found["url"], "/any/path", io.BytesIO(b"\0" * 40_000_000))
     assert (status, body["predictions"][0]["asked"]) == (200, ["application/octet-stream", 40_000_000])
     kube.delete_inference_graph("chain", "default")
-    with pytest.raises(aiohttp.ClientConnectorError):
-        wait_for(lambda: ask(found["url"]) and False, seconds=5)
+    wait_for(lambda: refuses(found["url"]), seconds=5)
 
 
 def test_the_api_refuses_as_kubernetes_does(laptop):
