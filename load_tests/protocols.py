@@ -3,17 +3,19 @@
 import base64
 import json
 import os
-import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import urllib3
+
+from serving.access import bearer
 from serving.errors import SluiceError
 
 Row = dict[str, Any]
 Answer = tuple[Row | None, str]
 """What the endpoint said, as fields that `load_tests.answers.is_correct` reads, or why the body is no answer."""
-KEY_VARIABLE, HEADERS_VARIABLE = "SLUICE_API_KEY", "SLUICE_LOAD_HEADERS"
+HEADERS_VARIABLE = "SLUICE_LOAD_HEADERS"
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ def request_of(row: Row, protocol: str, model: str, path: str, adds: Mapping[str
 
 
 def headers() -> dict[str, str]:
-    """What every request carries: ``SLUICE_LOAD_HEADERS`` (a JSON object), ``SLUICE_API_KEY`` as a bearer token."""
-    key = os.environ.get(KEY_VARIABLE, "")
+    """What every request carries: ``SLUICE_LOAD_HEADERS`` (a JSON object), ``SLUICE_API_KEY`` as a bearer token.
+
+    Errors: `SluiceError` for a key that is no header.
+    """
     given: dict[str, str] = json.loads(os.environ.get(HEADERS_VARIABLE) or "{}")
-    return ({"Authorization": f"Bearer {key}"} if key else {}) | given
+    return bearer() | given
 
 
 def parse_headers(given: list[str]) -> dict[str, str]:
@@ -78,16 +82,11 @@ def parse_headers(given: list[str]) -> dict[str, str]:
 
 
 def _form(path: str, model: str, instance: Row) -> Request:
-    boundary = uuid.uuid4().hex
-    fields = {"model": model} | {name: value for name, value in instance.items() if name not in ("audio", "name")}
-    lines = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{_text(value)}\r\n'
-        for name, value in fields.items()
-    ]
-    name = str(instance.get("name") or "recording.wav").replace('"', "_")
-    lines.append(f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n')
-    body = "".join(lines).encode() + base64.b64decode(instance["audio"]) + f"\r\n--{boundary}--\r\n".encode()
-    return Request(path, body, f"multipart/form-data; boundary={boundary}")
+    fields = {"model": model} | {
+        name: _text(value) for name, value in instance.items() if name not in ("audio", "name")
+    }
+    recording = (str(instance.get("name") or "recording.wav"), base64.b64decode(instance["audio"]))
+    return Request(path, *urllib3.encode_multipart_formdata({**fields, "file": recording}))
 
 
 def _text(value: Any) -> str:

@@ -47,6 +47,12 @@ def is_local(host: str) -> bool:
     return bool(_LOCAL.fullmatch(host.lower())) or host == "::1"
 
 
+def allowed_hosts(environment: Mapping[str, str] = os.environ) -> frozenset[str]:
+    """The names that ``SLUICE_ALLOWED_HOSTS`` adds to a server's own: lower case, without ports."""
+    names = environment.get("SLUICE_ALLOWED_HOSTS", "").replace(",", " ").split()
+    return frozenset(_bare(name.lower()) for name in names)
+
+
 @dataclass(frozen=True)
 class Access:
     """The rules of one server. Without any, everybody may ask, under any name.
@@ -147,8 +153,7 @@ def read_access(environment: Mapping[str, str] = os.environ) -> Access:
     proxies = tuple(map(_network, words("SLUICE_TRUSTED_PROXIES")))
     if header and not proxies:
         raise SluiceError("SLUICE_IDENTITY_HEADER wants SLUICE_TRUSTED_PROXIES: the addresses that may set it")
-    hosts = frozenset(_bare(name.lower()) for name in words("SLUICE_ALLOWED_HOSTS"))
-    access = Access(False, hosts, _keys(keys), header, proxies)
+    access = Access(False, allowed_hosts(environment), _keys(keys), header, proxies)
     wanted = environment.get("SLUICE_ACCESS") or "open"
     if wanted not in ("open", "required"):
         raise SluiceError(f"SLUICE_ACCESS={wanted}: expected open or required")

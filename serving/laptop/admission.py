@@ -4,9 +4,8 @@ A web page can send a request to any port of the machine that shows it, and by D
 """
 
 import hmac
-import os
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import hdrs, web
 
@@ -37,11 +36,11 @@ def loopback(host: str) -> str:
     return host
 
 
-def check(request: web.BaseRequest, page: bool) -> None:
+def check(request: web.BaseRequest, page: bool, names: Collection[str] = ()) -> None:
     """Is this a request to this machine under its own name, and not from a foreign web page? Else `Stranger`.
 
-    ``page``: pages of this very address may ask too (Origin equal to Host), and the names in SLUICE_ALLOWED_HOSTS are
-    answered to, as by a predictor (`serving.access`); otherwise nothing in a browser may, under no other name.
+    ``page``: pages of this very address may ask too (Origin equal to Host); otherwise nothing in a browser may.
+    ``names`` are answered to besides loopback's (see `serving.access.allowed_hosts`).
     421 for an unknown Host: RFC 9110 (15.5.20) has it for a request to a name that the server does not answer for,
     which is what DNS rebinding sends. 403 for an Origin. 400 for no Host or several, as RFC 9112 (3.2) demands, and
     for a target that is no path.
@@ -49,8 +48,7 @@ def check(request: web.BaseRequest, page: bool) -> None:
     hosts = request.headers.getall(hdrs.HOST, [])
     if len(hosts) != 1:
         raise Stranger(400, f"a request names one Host; this one named {len(hosts)}")
-    allowed = os.environ.get("SLUICE_ALLOWED_HOSTS", "").lower().replace(",", " ").split() if page else []
-    if not _LOCAL.fullmatch(hosts[0]) and _PORT.sub("", hosts[0].lower()) not in {_PORT.sub("", a) for a in allowed}:
+    if not _LOCAL.fullmatch(hosts[0]) and _PORT.sub("", hosts[0].lower()) not in names:
         raise Stranger(421, f"Host {hosts[0][:100]!r} is not this server; ask for 127.0.0.1 or localhost")
     if not request.raw_path.startswith("/"):
         raise Stranger(400, "the target of a request is a path that starts with '/'")

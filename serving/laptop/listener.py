@@ -17,6 +17,7 @@ from typing import Any
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
+from serving.access import allowed_hosts
 from serving.laptop.admission import Stranger, check
 
 HEAD = 65_536  # bytes of a request line with its headers
@@ -265,7 +266,7 @@ class Listener:
 
     def __init__(self) -> None:
         self._server: web.Server | None = None
-        self._port = Port()
+        self._port, self._names = Port(), allowed_hosts()
 
     async def listen(self, host: str, port: int) -> None:
         """Open the port; OSError when it is taken."""
@@ -284,7 +285,7 @@ class Listener:
     async def _guarded(self, request: web.BaseRequest) -> web.StreamResponse:
         with counted(request):
             try:
-                check(request, page=True)
+                check(request, page=True, names=self._names)
                 return await self.handle(request)
             except Stranger as stranger:
                 return web.json_response({"error": str(stranger)}, status=stranger.status)

@@ -114,17 +114,8 @@ PATHS += [
     "/v1/models/%F0%28:predict",
     f"{V1}?a=%00",
 ]
-FIELDS = [
-    "model",
-    "language",
-    "prompt",
-    "response_format",
-    "stream",
-    "temperature",
-    "name",
-    "timestamp_granularities[]",
-]
-FIELDS += ["vocabulary", "word_timestamps", "x\x00", "", "file"]
+FIELDS = ["model", "language", "prompt", "response_format", "stream", "temperature", "name"]
+FIELDS += ["timestamp_granularities[]", "vocabulary", "word_timestamps", "x\x00", "", "file"]
 
 
 class Request(NamedTuple):
@@ -229,17 +220,7 @@ def binary_request(chance: random.Random, heard: bytes) -> Request:
 def form_request(chance: random.Random, heard: bytes) -> Request:
     """A recording in a form, with names, fields, charsets and boundaries that nobody should send."""
     parts = [b"Content-Disposition: form-data; name=file; " + chance.choice(NAMES) + b"\r\n\r\n" + heard]
-    fields = (
-        "model",
-        "language",
-        "prompt",
-        "response_format",
-        "stream",
-        "temperature",
-        "name",
-        "timestamp_granularities[]",
-    )
-    for name in chance.sample([*fields, "vocabulary", "word_timestamps", "x\x00", "", "file"], chance.randrange(5)):
+    for name in chance.sample(FIELDS, chance.randrange(5)):
         given = json.dumps(chance.choice(NASTY)) if chance.random() < 0.5 else str(chance.choice(NASTY))
         kind = chance.choice(
             ("", "", "\r\nContent-Type: text/plain; charset=x-none", "\r\nContent-Type: text/plain; charset=utf-7")
