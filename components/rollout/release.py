@@ -20,6 +20,7 @@ from serving.verdict import Verdict, write_verdicts
 
 if TYPE_CHECKING:
     from components.rollout.cluster import Cluster
+    from components.rollout.manifests import Manifests
     from components.rollout.run import Outcome
 
 
@@ -48,11 +49,10 @@ def release(
         champion: what the bundle was compared with; it is deployed first where nothing is served yet.
     """
     from components.rollout.cluster import Cluster
-    from components.rollout.manifests import read_manifests
     from load_tests.asked import read_asked
 
     content = _digest(bundle)
-    manifests = read_manifests(system, settings.manifests).with_flags(settings.serving.flags())
+    manifests = _manifests(system, settings)
     with closing(Cluster()) as cluster:
         live = cluster.find(system)
         manifests.fitting(live)
@@ -177,7 +177,6 @@ def carry_out(
     ``champion`` is called once the release holds 100 % and before the rollout's last mark is taken away, so that a
     killed run repeats it.
     """
-    from components.rollout.manifests import read_manifests
     from components.rollout.run import Rollout
     from components.rollout.window import Load
     from load_tests.slo import read_slo
@@ -186,10 +185,16 @@ def carry_out(
     settings = settings.model_copy(update={"min_questions": min(settings.min_questions, labels)})
     test, place = read_slo(settings.slo or candidate.system), home() / "rollout" / candidate.system
     load = Load(candidate.system, asked, test, settings, place)
-    manifests = read_manifests(candidate.system, settings.manifests).with_flags(settings.serving.flags())
-    manifests = manifests.fitting(cluster.find(candidate.system))
+    manifests = _manifests(candidate.system, settings).fitting(cluster.find(candidate.system))
     rollout = Rollout(candidate.system, manifests, cluster, load, watch, champion)
     return rollout.run(candidate.content, candidate.version, candidate.uri)
+
+
+def _manifests(system: str, settings: RolloutSettings) -> "Manifests":
+    """The system's manifests with the predictor's arguments that the settings ask for."""
+    from components.rollout.manifests import read_manifests
+
+    return read_manifests(system, settings.manifests).with_flags(settings.serving.flags())
 
 
 def _recall(cluster: "Cluster", system: str, content: str, reason: str, verdicts: Path, report: Path) -> str:
