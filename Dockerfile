@@ -58,7 +58,7 @@ LABEL org.opencontainers.image.title="sluice-serving" \
 VOLUME /var/lib/sluice
 EXPOSE 8080 8081
 USER 10001:10001
-HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "serving.ready"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-m", "serving.core.ready"]
 ENTRYPOINT ["python", "-m", "serving"]
 CMD ["--help"]
 

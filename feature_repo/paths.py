@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
-from serving.errors import SluiceError
-from serving.files import atomic_file, home
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file, home
 
 REPO = Path(__file__).resolve().parent
 

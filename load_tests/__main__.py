@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from load_tests.plan import Plan
     from load_tests.slo import LoadTest
-    from serving.verdict import Verdict
+    from serving.contract.verdict import Verdict
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
 out, err = Console(), Console(stderr=True)
@@ -46,7 +46,7 @@ def main(
     from load_tests.plan import Plan, Target
     from load_tests.protocols import HEADERS_VARIABLE, PROTOCOLS, parse_headers
     from load_tests.slo import judge
-    from serving.errors import SluiceError
+    from serving.contract.errors import SluiceError
 
     try:
         if protocol not in PROTOCOLS:

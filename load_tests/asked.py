@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from load_tests.questions import read_questions
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 Row = dict[str, Any]
 """id (str), task (str, empty for a stranger's), persona (str, may be empty), expect (a label, or None), units (float:

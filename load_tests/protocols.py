@@ -9,8 +9,8 @@ from typing import Any
 
 import urllib3
 
-from serving.access import bearer
-from serving.errors import SluiceError
+from serving.contract.access import bearer
+from serving.contract.errors import SluiceError
 
 Row = dict[str, Any]
 Answer = tuple[Row | None, str]

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 OWN = Path(__file__).parent / "questions.yaml"
 

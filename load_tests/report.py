@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from load_tests.slo import answered, figures
-from serving.files import atomic_file
-from serving.verdict import Verdict
+from serving.contract.files import atomic_file
+from serving.contract.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from load_tests.plan import COLUMNS, PLAN_VARIABLE, Plan, Target
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.laptop.process import die_with_parent
 
 if TYPE_CHECKING:

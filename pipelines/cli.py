@@ -13,7 +13,7 @@ import typer
 from pipelines import corrections
 from pipelines.remote import commands
 from pipelines.systems import SYSTEMS, known
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +33,7 @@ System = Annotated[str, typer.Argument(help=f"The system: {', '.join(SYSTEMS)}."
 
 def _environment() -> None:
     """Telemetry of every tool off, one place for state, thread counts set: before anything heavy is imported."""
-    from serving.files import home
+    from serving.contract.files import home
 
     root = home()
     os.environ["SLUICE_HOME"] = str(root)
@@ -127,7 +127,7 @@ def transcribe(
     prompt: Annotated[str, typer.Option(help="Words that may occur, such as names.")] = "",
 ) -> None:
     """Print the transcript of a recording, by the transcriber that was promoted."""
-    from pipelines.speech import transcribe as transcript
+    from pipelines.systems.lectures.verbs import transcribe as transcript
 
     typer.echo(transcript(file, form, language, prompt).rstrip("\n"))
 
@@ -144,8 +144,8 @@ def summarize(
     as_json: Annotated[bool, typer.Option("--json", help="Print transcript, segments and bullets as JSON.")] = False,
 ) -> None:
     """Print a recording's bullet summary with times, by the models that were promoted."""
-    from pipelines.speech import print_summary
-    from pipelines.speech import summarize as summary
+    from pipelines.systems.lectures.verbs import print_summary
+    from pipelines.systems.lectures.verbs import summarize as summary
 
     found = summary(file, abstract, model)
     typer.echo(json.dumps(found)) if as_json else print_summary(found)
@@ -220,7 +220,7 @@ def main() -> None:
     except SluiceError as error:
         _say(error)
     except OSError:
-        from serving.files import check_writable, home
+        from serving.contract.files import check_writable, home
 
         try:
             check_writable(home() / "feedback.db", "SLUICE_HOME")  # what most of them come from

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serving.access import bearer
-from serving.errors import SluiceError
-from serving.files import home
-from serving.verdict import Verdict, read_verdicts
+from serving.contract.access import bearer
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
+from serving.contract.verdict import Verdict, read_verdicts
 
 _MEND = "start what was promoted with `sluice serve`, or promote a model with `sluice run`"
 _KINDS = {"inferenceservices": "v1beta1", "inferencegraphs": "v1alpha1"}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
-from components.step import IMAGE, Settings
-from serving.errors import SluiceError
+from components.common.step import IMAGE, Settings
+from serving.contract.errors import SluiceError
 
 if TYPE_CHECKING:
     from kfp.dsl import PipelineTask

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from pipelines.cluster import Cluster, on_cluster
-from serving.files import atomic_file
+from serving.contract.files import atomic_file
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def compile_system(system: str, target: Path, cluster: Cluster | None = None) ->
 def _compile(system: str, target: Path, cluster: Cluster | None) -> Compiled:
     from kfp import compiler
 
-    pipeline = getattr(importlib.import_module(f"pipelines.{system}"), system)
+    pipeline = getattr(importlib.import_module(f"pipelines.systems.{system}.pipeline"), system)
     if cluster:
         pipeline = _traced_for(pipeline, cluster)
     with atomic_file(target) as scratch, warnings.catch_warnings():

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 app = typer.Typer(no_args_is_help=True, help="List, accept and reject what listeners propose to correct.")
 Ids = Annotated[list[str], typer.Argument(help="Ids of corrections, as the list shows them.")]

@@ -2,7 +2,7 @@
 
 import re
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")

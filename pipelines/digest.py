@@ -9,6 +9,8 @@ import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from components.tasks import ASPECTS
+
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = {"components", "serving", "load_tests", "feature_repo", "pipelines"}
 _PLACE = re.compile(r"[a-z_]+(\.\w+)+:\w+")
@@ -45,10 +47,10 @@ def _named(file: Path) -> tuple[frozenset[str], frozenset[str]]:
 def _imports(file: Path, task: str) -> frozenset[str]:
     """Project modules that a file imports, inside functions too, and those it finds by their task.
 
-    By task are found ``part("train", task)`` (components.train.<task>) and tables of ``"package.module:name"``.
+    By task are found ``part("train", task)`` (components.tasks.<task>) and tables of ``"package.module:name"``.
     """
     names, steps = _named(file)
-    found = names | ({f"components.{step}.{task}" for step in steps} if task else set())
+    found = names | ({f"components.tasks.{task}.{ASPECTS[step]}" for step in steps} if task else set())
     return frozenset(name for name in found if name.split(".")[0] in ROOMS and _file_of(name))
 
 

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving.errors import SluiceError
-from serving.files import home
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
 
 
 def _follow(parent: int) -> None:

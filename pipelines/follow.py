@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from pipelines.kubeflow import Away, Kubeflow, spoken
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 MARKS = {"SUCCEEDED": "[green]✓[/]", "SKIPPED": "[dim]=[/]", "CACHED": "[dim]=[/]", "FAILED": "[red]✗[/]"}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.compiling import Compiled
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 PROBE_S = 10.0
 SCHEDULED_TIME = "[[ScheduledTime]]"

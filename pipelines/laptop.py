@@ -18,7 +18,7 @@ from rich.markup import escape
 from pipelines import run as runs
 from pipelines.client import gates_table, last_verdicts, not_ready, services
 from pipelines.systems import SYSTEMS
-from serving.files import home
+from serving.contract.files import home
 from serving.laptop import process
 
 READY_S = 60.0  # what the control plane gives a new revision
@@ -110,7 +110,7 @@ def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> I
 
         known = SYSTEMS[system]
         console.print(f"[bold]{system}[/]: {known.describe(arguments)}")
-        outcome = runs.run(f"pipelines.{system}:{system}", arguments, console, after)
+        outcome = runs.run(f"pipelines.systems.{system}.pipeline:{system}", arguments, console, after)
         done = [step for step in outcome.steps if not step.cached]
         console.print(
             f"{len(done)} steps run, {len(outcome.steps) - len(done)} from the cache, {outcome.seconds:.0f} s"

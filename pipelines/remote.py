@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pipelines.systems import SYSTEMS, known
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 if TYPE_CHECKING:
     from pipelines.compiling import Compiled

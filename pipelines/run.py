@@ -14,8 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from serving.errors import SluiceError
-from serving.files import home
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
 
 _STARTED = re.compile(r"Executing task \S*?'([^']+)'")
 _ENDED = re.compile(r"Task \S*?'([^']+)'\S* finished with status \S*?(SUCCESS|FAILURE)")

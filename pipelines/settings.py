@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 STEPS = (
     "ingest",
@@ -32,7 +32,7 @@ SERVING = "serving"
 
 
 def load_settings(system: str, releases: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-    """Read ``pipelines/<system>.yaml``, or the file that ``SLUICE_SETTINGS`` names.
+    """Read ``pipelines/systems/<system>/settings.yaml``, or the file that ``SLUICE_SETTINGS`` names.
 
     Returns a dict from step to section; a step without a section runs on its defaults. The step's own settings class
     checks names and types. The section ``serving`` is no step's: the rollout's has it under that name, since it starts
@@ -41,7 +41,7 @@ def load_settings(system: str, releases: Collection[str] = ()) -> dict[str, dict
     Raises:
         SluiceError: the file is missing, is not YAML, names a step that does not exist, or is wrong about ``serving``.
     """
-    path = Path(os.environ.get("SLUICE_SETTINGS") or Path(__file__).with_name(f"{system}.yaml"))
+    path = Path(os.environ.get("SLUICE_SETTINGS") or Path(__file__).parent / "systems" / system / "settings.yaml")
     try:
         sections = yaml.safe_load(path.read_text()) or {}
     except OSError as error:

@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS")
 
@@ -14,15 +14,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Start the server that the command line describes. Out: exit code."""
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
     try:
-        from serving.options import Options
+        from serving.core.options import Options
 
         options = Options.parse(arguments)
         # Every library asks once, when it is loaded; each would take all cores otherwise and fight the others.
         os.environ.update(dict.fromkeys(_POOLS, str(options.threads)), TOKENIZERS_PARALLELISM="false")
-        from serving.bundle import Bundle
+        from serving.contract.bundle import Bundle
 
         Bundle.read(options.model_dir)  # a wrong directory is told before seconds of imports
-        from serving.server import run
+        from serving.core.server import run
 
         return run(options)
     except SluiceError as error:

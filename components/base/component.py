@@ -2,7 +2,7 @@
 
 from kfp.dsl import Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -17,7 +17,7 @@ def base(base_model: str, task: str, model: Output[Model]) -> None:
     """
     from pathlib import Path
 
-    from components.task import part
+    from components.tasks import part
 
     spec = part("base", task).fetch(base_model, Path(model.path))
     model.metadata.update(spec.model_dump(exclude_none=True))

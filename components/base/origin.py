@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 # What a model is read from. PyTorch's own format, which may run code when it is opened, only where there is no other.

@@ -6,8 +6,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from components.task import DESCRIPTION
-from serving.errors import SluiceError
+from components.tasks import DESCRIPTION
+from serving.contract.errors import SluiceError
 
 SPEC_FILE = DESCRIPTION
 

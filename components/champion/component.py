@@ -2,7 +2,7 @@
 
 from kfp.dsl import Input, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -18,7 +18,7 @@ def champion(system: str, challenger: Input[Model], fallback: Input[Model], cham
     from pathlib import Path
 
     from components.champion.find import find_champion
-    from components.storage import copy_to, is_url
+    from components.common.storage import copy_to, is_url
 
     found = find_champion(system, Path(challenger.path))
     if found.path and found.local and is_url(found.path):

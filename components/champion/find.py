@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from components.register import registry
-from serving.errors import SluiceError
-from serving.files import digest
+from serving.contract.errors import SluiceError
+from serving.contract.files import digest
 
 
 class Standing(NamedTuple):

@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -30,8 +30,8 @@ def evaluate(
     """
     from pathlib import Path
 
+    from components.common.figures import log_metrics
     from components.evaluate.evaluate import evaluate_files
-    from components.report.figures import log_metrics
 
     inputs = Path(bundle.path), Path(corpus.path), Path(examples.path)
     outputs = Path(predictions.path), Path(report.path), Path(asked.path)

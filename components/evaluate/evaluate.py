@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from components.evaluate.evaluated import Evaluated
-from components.task import part
-from serving.bundle import Bundle
-from serving.files import atomic_file
+from components.tasks import part
+from serving.contract.bundle import Bundle
+from serving.contract.files import atomic_file
 
 
 def evaluate_files(
@@ -22,7 +22,7 @@ def evaluate_files(
     page: Path,
     asked: Path,
 ) -> dict[str, float]:
-    """Measure the bundle directory on the frozen examples, as its task is measured (components/evaluate/<task>).
+    """Measure the bundle directory on the frozen examples, as its task is measured (components/tasks/<task>).
 
     Written: ``predictions`` (parquet with a constant column ``task``), ``page`` (HTML, which carries bundle, counts and
     figures as data) and ``asked``: JSON lines of requests with their labels (id, task, persona, instance, expect,

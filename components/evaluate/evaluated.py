@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from components.report.page import Page
+from components.common.page import Page
 
 
 @dataclass(frozen=True)

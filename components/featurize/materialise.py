@@ -6,7 +6,7 @@ import pandas as pd
 
 from components.featurize import sources
 from components.featurize.run import current_counts
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.feedback import daily_counts, feedback_url
 
 

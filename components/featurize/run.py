@@ -9,11 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from components.common.step import Settings
 from components.featurize import sources
-from components.step import Settings
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 from serving.feedback import daily_counts, feedback_url
-from serving.files import atomic_file
 
 log = logging.getLogger(__name__)
 

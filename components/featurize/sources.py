@@ -6,8 +6,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 
 NUMBERS = ("n_tokens", "documented", "changed_day", "n_changes", "shown", "up", "down")
 FEATURES = ("kind", *NUMBERS)

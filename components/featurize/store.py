@@ -16,10 +16,10 @@ import yaml
 from feast import FeatureStore, FeatureView, FileSource, RepoConfig
 from feast.data_source import PushMode
 
-from components import storage
+from components.common import storage
 from feature_repo.paths import REPO, config_file, features_dir
 from feature_repo.views import objects
-from serving.files import atomic_file
+from serving.contract.files import atomic_file
 
 logging.getLogger("feast").setLevel(logging.WARNING)
 

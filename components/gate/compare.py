@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from components.evaluate.scores import Floats, Interval, rate
+from components.common.scores import Floats, Interval, rate
 from components.gate.settings import GateSettings
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 LEVEL = 2000
 """Resamples of a level, which is shown; differences, which decide, take the settings' number."""

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from components.common.page import Page, badge, svg
 from components.gate import pictures
 from components.gate.judge import Quality, Rivals, overrule, quality_verdict
-from components.report.page import Page, badge, svg
-from components.task import part
-from serving.errors import SluiceError
-from serving.verdict import Verdict, read_verdicts, write_verdicts
+from components.tasks import part
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict, read_verdicts, write_verdicts
 
 FOREST = "Paired bootstrap over examples. The dotted tick is the bound: the interval must start to the right of it."
 SLICES = "No slice may fall significantly: the interval must reach past the dotted tick."

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from components.evaluate.scores import Interval
+from components.common.scores import Interval
 from components.gate.compare import Check, different
 from components.gate.settings import GateSettings
-from serving.errors import SluiceError
-from serving.verdict import Verdict
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict
 
 RIVALS = ("challenger", "champion", "base")
 Level = dict[str, float | int | str]

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from components.common.page import COLOURS, INK, MUTED, legend_below, new_figure
 from components.gate.compare import Check
 from components.gate.judge import Level
-from components.report.page import COLOURS, INK, MUTED, legend_below, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

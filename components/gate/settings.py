@@ -2,11 +2,11 @@
 
 from pydantic import Field, model_validator
 
-from components.step import Settings
+from components.common.step import Settings
 
 
 class GateSettings(Settings):
-    """Section ``gate``; each task adds its own (components/gate/<task>.py). Differences are in the score's own unit.
+    """Section ``gate``; each task adds its own (components/tasks/<task>). Differences are in the score's own unit.
 
     ``margin``: the deciding difference's interval must start above it. ``tolerance``: what no secondary figure may
     surely lose. A slice of at least ``min_slice`` examples may not fall significantly: the interval's upper end stays

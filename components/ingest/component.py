@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from kfp.dsl import Dataset, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
+from components.common.prose import squeeze, summary
+from components.common.records import Record, Skipped, mended_record
 from components.ingest.markdown import read_markdown
-from components.ingest.prose import squeeze, summary
 from components.ingest.python_source import read_python
-from components.ingest.records import Record, Skipped, mended_record
 from components.ingest.window import Window, break_at
 
 _HEADER_SIGNATURE = 240

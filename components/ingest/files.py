@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from components.ingest.records import Skipped
+from components.common.records import Skipped
 from components.ingest.settings import IngestSettings
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 SUFFIXES = {".py": "python", ".pyi": "python", ".md": "markdown", ".mdx": "markdown", ".markdown": "markdown"}
 _OTHERS = {"node_modules": "packages of others", "site-packages": "packages of others"}

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from components.ingest.records import Record, mended
+from components.common.records import Record, mended
 from components.ingest.repository import NoHistory, git_log
 
 _FORMAT = "/%H %ct%x00%B"

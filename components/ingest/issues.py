@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from components.ingest.prose import squeeze
-from components.ingest.records import Record, Skipped
-from serving.errors import SluiceError
+from components.common.prose import squeeze
+from components.common.records import Record, Skipped
+from serving.contract.errors import SluiceError
 
 
 def read_issues(path: str) -> tuple[list[Record], list[Skipped]]:

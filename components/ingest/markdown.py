@@ -4,8 +4,8 @@ import os
 import re
 from collections.abc import Iterator
 
-from components.ingest.prose import clean
-from components.ingest.records import Record, Skipped
+from components.common.prose import clean
+from components.common.records import Record, Skipped
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")

@@ -5,9 +5,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from components.common.records import Record
 from components.ingest.cutting import Cut
 from components.ingest.history import Change
-from components.ingest.records import Record
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,8 +12,8 @@ import tokenize
 import warnings
 from collections.abc import Iterator, Sequence
 
-from components.ingest.prose import clean, squeeze
-from components.ingest.records import Record, Skipped
+from components.common.prose import clean, squeeze
+from components.common.records import Record, Skipped
 
 _BODY_CHARS = 1400
 _SIGNATURE_CHARS = 400

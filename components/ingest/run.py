@@ -13,17 +13,17 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.common.progress import track
+from components.common.records import Skipped, mended
 from components.ingest.cutting import Cut, Task, cut_all, read_and_cut
 from components.ingest.files import SUFFIXES, select, source_root
 from components.ingest.history import read_history
 from components.ingest.issues import read_issues
 from components.ingest.passages import table, unique
-from components.ingest.progress import track
-from components.ingest.records import Skipped, mended
 from components.ingest.settings import TRANSFORMERS_URL, IngestSettings
 from components.ingest.window import Window
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 
 if TYPE_CHECKING:
     import pandas as pd

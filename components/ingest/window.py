@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, files
 from itertools import accumulate, islice
 from pathlib import Path
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 _ALNUM = re.compile("[A-Za-z0-9]+")
 _WORD = re.compile(r"\S+")

@@ -3,7 +3,7 @@
 import re
 from pathlib import PurePosixPath
 
-from components.ingest.prose import squeeze
+from components.common.prose import squeeze
 from components.make_qa.english import base_form, content_words, lower_first, plain, trim
 from components.make_qa.rules import Asked
 

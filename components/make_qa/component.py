@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Input, Metrics, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -20,9 +20,9 @@ def make_qa(
         questions: Parquet, one row a question, with the passages that answer it.
         summary: Numbers of questions by category and origin, and of what was dropped.
     """
+    from components.common.figures import log_metrics
     from components.make_qa.run import make_qa as run
     from components.make_qa.settings import QASettings
-    from components.report.figures import log_metrics
 
     made = run(passages.path, QASettings.model_validate(settings), questions.path)
     sums = {"questions": made.count, "dropped": sum(made.dropped.values())}

@@ -6,7 +6,7 @@ Reads Google style (and the one Hugging Face derives from it), Sphinx fields and
 import re
 from typing import NamedTuple
 
-from components.ingest.prose import sentences, squeeze
+from components.common.prose import sentences, squeeze
 
 _HEADER = re.compile(r"\s*(?:#+\s*)?\**(?P<name>[A-Z][A-Za-z]*(?: [A-Za-z]+)?)\**\s*:{1,2}\s*$")
 _UNDERLINE = re.compile(r"\s*[-=~]{3,}\s*$")

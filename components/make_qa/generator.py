@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from components.ingest.progress import track
-from components.ingest.prose import squeeze
+from components.common.progress import track
+from components.common.prose import squeeze
 from components.make_qa.candidates import Row
 from components.make_qa.rules import names_itself
 from components.make_qa.settings import QASettings
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 log = logging.getLogger(__name__)
 _WRITE = """You write test questions about a code base. Read the passage and write one question that a user of the

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.ingest.prose import squeeze
+from components.common.prose import squeeze
 from components.make_qa.candidates import Candidate, Holders
 from components.make_qa.changes import category_of
 from components.make_qa.choose import COLUMNS, choose, identity, row
@@ -20,8 +20,8 @@ from components.make_qa.feedback import tell
 from components.make_qa.rules import Asked
 from components.make_qa.settings import QASettings
 from components.recordings.tables import lectures, read_stage
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 from serving.retrieval.passages import require_columns
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 import re
 
-from components.ingest.prose import sentences
+from components.common.prose import sentences
 from components.make_qa.docs import Entry
 from components.make_qa.english import base_form, content_words, lower_first, pick, plain, trim
 from components.make_qa.rules import Asked, Place, names_itself

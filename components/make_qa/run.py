@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.ingest.prose import squeeze
+from components.common.prose import squeeze
 from components.make_qa.candidates import Holders, Row, candidates, read_docs, rows_of
 from components.make_qa.changes import category_of
 from components.make_qa.choose import COLUMNS, choose, identity, row
@@ -15,8 +15,8 @@ from components.make_qa.english import normal
 from components.make_qa.feedback import gold_of, names_of, read_votes, tell
 from components.make_qa.personas import PersonaQuestion, load_personas, places_of, resolve, split_of
 from components.make_qa.settings import QASettings
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 from serving.retrieval.text import sentences as spoken
 
 if TYPE_CHECKING:

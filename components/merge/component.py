@@ -2,7 +2,7 @@
 
 from kfp.dsl import Input, Metrics, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -15,7 +15,7 @@ def merge(base: Input[Model], adapter: Input[Model], merged: Output[Model], metr
         merged: Model directory, float32, same format as the base; sluice.json names the adapter.
         metrics: Largest absolute difference of outputs on fixed samples (under 1e-4), and mean cosine to the base.
     """
+    from components.common.figures import log_metrics
     from components.merge.merge import merge as run
-    from components.report.figures import log_metrics
 
     log_metrics(metrics, run(base.path, adapter.path, merged.path))

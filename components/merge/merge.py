@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from components.base.spec import SPEC_FILE
-from components.task import part, task_of
-from serving.errors import SluiceError
-from serving.files import atomic_dir
+from components.tasks import part, task_of
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir
 
 TOLERANCE = 1e-4
 WEIGHTS = "model.safetensors"
@@ -17,7 +17,7 @@ WEIGHTS = "model.safetensors"
 def merge(base: Path | str, adapter: Path | str, merged: Path | str) -> dict[str, float]:
     """Write base plus adapter as one model directory; its outputs are those of the adapter on its base.
 
-    The check reloads what was written and compares the task's outputs on fixed samples (components/merge/<task>) in
+    The check reloads what was written and compares the task's outputs on fixed samples (components/tasks/<task>) in
     float32: the largest absolute difference must stay under 1e-4, else `SluiceError` and nothing is written. Metrics:
     that difference, and ``mean_shift_cosine``, how far the adapter moved the outputs from the base's (1 is not at all).
     """

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Input, Metrics, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -23,15 +23,15 @@ def pack(
         corpus: The task's corpus (parquet), as validation left it; a retriever indexes all of it.
         examples: The task's examples (parquet); those of split val fit what is fitted here.
         settings: Section `pack` of the system's YAML (components/pack/settings.py and the task's own beside it).
-        bundle: The directory that `serving.load` opens.
+        bundle: The directory that `serving.contract.load` opens.
         metrics: Figures of the val examples that nothing was fitted on.
         frame: Features of every row as of each day of asking (parquet, from featurize), where the system has them.
         snapshot: Features of every row now (parquet); what serving uses without a feature server.
     """
     from pathlib import Path
 
+    from components.common.figures import log_metrics
     from components.pack.run import pack as run
-    from components.report.figures import log_metrics
 
     tables = Path(corpus.path), Path(examples.path)
     features = (Path(given.path) if given else None for given in (frame, snapshot))

@@ -11,10 +11,10 @@ from typing import Any
 from components.pack.packing import Given, Packed
 from components.pack.sbom import write_sbom
 from components.pack.settings import PackSettings
-from components.task import part
-from serving.bundle import Bundle, Lineage
-from serving.errors import SluiceError
-from serving.files import atomic_dir, digest
+from components.tasks import part
+from serving.contract.bundle import Bundle, Lineage
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir, digest
 
 
 def pack(
@@ -28,7 +28,7 @@ def pack(
 ) -> dict[str, float]:
     """Write the bundle directory, whole or not at all; return its metrics, named with their protocol.
 
-    In: quantize's ``variants`` directory, whose variants.json names the task (components/pack/<task>); the task's two
+    In: quantize's ``variants`` directory, whose variants.json names the task (components/tasks/<task>); the task's two
     tables, and features where its system has them, as parquet. Errors: `SluiceError` for a missing file or column.
     """
     description = _read_variants(variants)

@@ -16,8 +16,8 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from serving.bundle import Bundle
-from serving.files import atomic_file
+from serving.contract.bundle import Bundle
+from serving.contract.files import atomic_file
 
 NAME = "sbom.json"
 Component = dict[str, Any]

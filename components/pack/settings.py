@@ -1,6 +1,6 @@
 """What every pack can be told."""
 
-from components.step import Settings
+from components.common.step import Settings
 
 
 class PackSettings(Settings):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from components.pretrain import voices
 from components.pretrain.text import sentences
-from serving.files import atomic_file
+from serving.contract.files import atomic_file
 
 Floats = npt.NDArray[np.float32]
 SECONDS = 5.8

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from components.pretrain.text import DIGITS
 from components.pretrain.voices import RATE, trimmed
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 Floats = npt.NDArray[np.float32]
 SPEAKERS = ("george", "jackson", "lucas", "nicolas")

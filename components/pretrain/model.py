@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from components.pretrain import phones, vocabulary
-from serving.files import atomic_dir
+from serving.contract.files import atomic_dir
 from serving.transcription.mel import Floats
 
 SECONDS = 6

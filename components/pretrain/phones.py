@@ -6,7 +6,7 @@ from functools import cache
 
 from components.pretrain.text import vocabulary
 from components.pretrain.voices import espeak
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 BLANK = 0
 """CTC's blank; sounds count from 1."""

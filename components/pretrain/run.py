@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from serving.files import home
+from serving.contract.files import home
 
 MINUTES = 65.0
 """What the full plan takes on one core of a 2020s server; another figure scales the number of steps."""

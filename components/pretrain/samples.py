@@ -12,8 +12,8 @@ import yaml
 
 from components.pretrain.text import HERE, lectures
 from components.pretrain.voices import RATE, Voice, read
-from serving.errors import SluiceError
-from serving.files import atomic_dir
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir
 
 Floats = npt.NDArray[np.float32]
 LONGEST_SENTENCE = 5.5

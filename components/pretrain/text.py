@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 HERE = Path(__file__).parent
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")

@@ -15,8 +15,8 @@ from components.pretrain.clips import Clip, Pool
 from components.pretrain.measure import Sets, word_errors
 from components.pretrain.model import Learner
 from components.pretrain.plan import PHASES, SHARDS, Phase, rate_at
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 
 SAVE_EVERY = 120.0
 MEASURE_EVERY = 240.0

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 RATE = 16_000
 Floats = npt.NDArray[np.float32]

@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from components.base.encoder import TorchEncoder, pool
-from serving.errors import SluiceError
+from components.common.encoder import TorchEncoder, pool
+from serving.contract.errors import SluiceError
 
 log = logging.getLogger(__name__)
 OPSET = 20

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+from components.common.page import COLOURS, Page, new_figure
 from components.quantize.variants import Figures, Measured
-from components.report.page import COLOURS, Page, new_figure
-from serving.verdict import Verdict
+from serving.contract.verdict import Verdict
 
 
 def write_page(verdict: Verdict, measured: Measured, figures: Figures, path: Path | str) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from components.quantize.variants import Measured, choose, judge
-from components.task import DESCRIPTION, part, task_of
-from serving.errors import SluiceError
-from serving.files import atomic_dir
-from serving.verdict import Verdict, write_verdicts
+from components.tasks import DESCRIPTION, part, task_of
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir
+from serving.contract.verdict import Verdict, write_verdicts
 
 
 def quantize(
@@ -24,7 +24,7 @@ def quantize(
 ) -> Verdict:
     """Write the variants directory of a model directory, the verdict of gate "quantisation" and a page.
 
-    ``variants`` gets tokenizer.json, the ONNX variants that the model's task makes (components/quantize/<task>.py) and
+    ``variants`` gets tokenizer.json, the ONNX variants that the model's task makes (components/tasks/<task>) and
     variants.json. A variant that fails its gate is written too: the verdict, not a missing file, stops the release.
     `SluiceError` on bad input.
     """

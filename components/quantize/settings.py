@@ -2,11 +2,11 @@
 
 from pydantic import Field
 
-from components.step import Settings
+from components.common.step import Settings
 
 
 class QuantizeSettings(Settings):
-    """Section ``quantize``; each task adds how its quality is measured (components/quantize/<task>.py).
+    """Section ``quantize``; each task adds how its quality is measured (components/tasks/<task>).
 
     ``min_smaller``: share of bytes INT8 must save; ``min_retained``: share of fp32's quality a variant must keep;
     ``max_difference``: largest absolute difference the exported graph may have from torch; ``repeats``: samples of

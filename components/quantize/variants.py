@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.quantize.settings import QuantizeSettings
-from serving.verdict import Verdict
+from serving.contract.verdict import Verdict
 
 Figures = Mapping[str, Mapping[str, float]]
 REFERENCE = "fp32"

@@ -5,8 +5,8 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from serving.errors import SluiceError
-from serving.scripts import join
+from serving.contract.errors import SluiceError
+from serving.core.scripts import join
 from serving.transcription.formats import ENTITY, GUARD, TAG, repeated, unguarded
 
 _CLOCK = r"(?:(\d{1,6}):)?(\d{1,3}):(\d{1,2})(?:\s?[.,]\s?(\d{1,9}))?"

@@ -8,7 +8,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from components.ingest.passages import splits
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 FILE = "samples.yaml"
 

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from components.ingest.records import mended
+from components.common.records import mended
 from components.recordings.cues import read_transcript
 from components.recordings.measure import Tally
 from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source
 from components.recordings.tables import version_of, write_stage
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media import Media, Recording, Stretch, cut, length
 
 _HOLDS = {

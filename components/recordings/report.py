@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 def write_report(rows: Sequence[dict[str, Any]], left: Sequence["Left"], target: str | Path) -> None:
     """Write the page (self-contained HTML) to ``target``; ``rows`` are those of stage "recording"."""
-    from components.report.page import Page, new_figure
+    from components.common.page import Page, new_figure
 
     page = Page("Recordings", "What was read, how it sounds, and what was left out.")
     minutes = sum(row["duration_s"] for row in rows) / 60

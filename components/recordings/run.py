@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from components.ingest.progress import track
+from components.common.progress import track
 from components.recordings.notes import FILE, Note, facts, read_notes, splits_of, unique_ids
 from components.recordings.read import Left, read_recording
 from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source, open_source
 from components.recordings.tables import QUARANTINE, write_quarantine
-from serving.errors import SluiceError
-from serving.files import atomic_dir
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from components.ingest.records import mended
-from serving.errors import SluiceError
+from components.common.records import mended
+from serving.contract.errors import SluiceError
 
 log = logging.getLogger(__name__)
 SAMPLES = Path(__file__).with_name("samples")

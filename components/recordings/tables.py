@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Input, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -25,10 +25,10 @@ def register(
     """
     from pathlib import Path
 
+    from components.common.storage import copy_to, is_url
     from components.register import registry
     from components.register.settings import RegisterSettings
-    from components.storage import copy_to, is_url
-    from serving.verdict import read_verdicts
+    from serving.contract.verdict import read_verdicts
 
     chosen = RegisterSettings(**settings)
     entry = registry.register(system, Path(bundle.path), read_verdicts(verdict.path), chosen.experiment)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from components.register.store import keep, local
-from serving.bundle import Bundle
-from serving.errors import SluiceError
-from serving.files import home
-from serving.verdict import Verdict
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
+from serving.contract.verdict import Verdict
 
 SBOM = "sbom.json"
 BASE = "base"

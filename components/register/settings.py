@@ -1,6 +1,6 @@
 """What may be set about registering."""
 
-from components.step import Settings
+from components.common.step import Settings
 
 
 class RegisterSettings(Settings):

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from components import storage
-from serving.errors import SluiceError
-from serving.files import atomic_dir, digest
+from components.common import storage
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir, digest
 
 MARKER = "bundle.json"
 

@@ -7,10 +7,10 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from components.report.page import Page, badge, page_data
-from serving.errors import SluiceError
-from serving.files import home
-from serving.verdict import Verdict, write_verdicts
+from components.common.page import Page, badge, page_data
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
+from serving.contract.verdict import Verdict, write_verdicts
 
 TITLES = {
     "data": "Data: what was validated, what was quarantined",

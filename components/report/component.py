@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Input, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step

@@ -13,7 +13,7 @@ from components.rollout.compare import (
 )
 from components.rollout.settings import RolloutSettings
 from load_tests.slo import SLO
-from serving.verdict import Verdict
+from serving.contract.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import Any
 
 from components.rollout.modes import observe
 from components.rollout.objects import SPEC, Object, Observed, spec_digest
-from serving.errors import SluiceError
-from serving.files import home
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
 
 GROUP = "serving.kserve.io"
 SERVICES = ("v1beta1", "inferenceservices")

@@ -8,8 +8,8 @@ from pathlib import Path
 from components.rollout.cluster import Cluster
 from components.rollout.manifests import BASE, documents
 from components.rollout.objects import Object
-from serving.errors import SluiceError
-from serving.laptop.modes import ANNOTATION, STANDARD, deployment_mode
+from serving.contract.errors import SluiceError
+from serving.contract.modes import ANNOTATION, STANDARD, deployment_mode
 
 
 def apply_graphs(cluster: Cluster, system: str, base: Path = BASE) -> list[str]:

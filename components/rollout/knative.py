@@ -22,8 +22,8 @@ from components.rollout.objects import (
     history_of,
     notes_of,
 )
-from serving.errors import SluiceError
-from serving.laptop.modes import KNATIVE, deployment_mode
+from serving.contract.errors import SluiceError
+from serving.contract.modes import KNATIVE, deployment_mode
 
 # Knative holds traffic back by itself until a revision is ready, and keeps the old one until nothing goes there.
 HANDOVER: tuple[int, ...] = ()

@@ -9,7 +9,7 @@ import yaml
 
 from components.rollout.modes import fitting, whole_percent
 from components.rollout.objects import Object, Release, predictor_of
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
 

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from components.rollout import knative, standard
 from components.rollout.objects import Object, Observed, Release
-from serving.errors import SluiceError
-from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode
+from serving.contract.errors import SluiceError
+from serving.contract.modes import KNATIVE, STANDARD, deployment_mode
 
 VARIABLE = "SLUICE_DEPLOYMENT_MODE"
 

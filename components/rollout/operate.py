@@ -7,7 +7,7 @@ from components.rollout.modes import observe
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import take_back
 from components.rollout.watcher import Watcher
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def status(system: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def rollback(system: str, by: str = "", settings: RolloutSettings | None = None)
 
 def _record(system: str, gone: str, back: str, by: str) -> None:
     from components.register import registry
-    from serving.verdict import Verdict
+    from serving.contract.verdict import Verdict
 
     if not registry.exists():
         return

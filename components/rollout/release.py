@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.report.page import Page
+from components.common.page import Page
 from components.rollout.decide import Move, decide
 from components.rollout.modes import observe
 from components.rollout.objects import Observed
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
-from serving.errors import SluiceError
-from serving.files import atomic_dir, atomic_file, digest, home
-from serving.verdict import Verdict, write_verdicts
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir, atomic_file, digest, home
+from serving.contract.verdict import Verdict, write_verdicts
 
 if TYPE_CHECKING:
     from components.rollout.cluster import Cluster

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from components.report.page import COLOURS, Page, new_figure
+from components.common.page import COLOURS, Page, new_figure
 from components.rollout.run import Outcome
 from components.rollout.watcher import Event, Watcher
 from components.rollout.window import CANARY, SPLIT, STABLE, Window, of_revision

@@ -15,8 +15,8 @@ from components.rollout.settings import RolloutSettings
 from components.rollout.undo import NotRestored, take_back
 from components.rollout.watcher import Watcher
 from components.rollout.window import Load, Window, alone, own_load, second_look, through_split
-from serving.errors import SluiceError
-from serving.verdict import Verdict
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict
 
 
 @dataclass

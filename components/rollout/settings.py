@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
-from components.step import Settings
+from components.common.step import Settings
 
 Count = Annotated[int | None, Field(gt=0)]
 Amount = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]

@@ -33,8 +33,8 @@ from components.rollout.objects import (
     history_of,
     notes_of,
 )
-from serving.errors import SluiceError
-from serving.laptop.modes import ANNOTATION, STANDARD, deployment_mode
+from serving.contract.errors import SluiceError
+from serving.contract.modes import ANNOTATION, STANDARD, deployment_mode
 from serving.laptop.standard.rules import SCALING, workload_name
 
 HANDOVER: tuple[int, ...] = (100,)

@@ -8,7 +8,7 @@ from components.rollout.modes import of, promoted, with_percent, with_previous
 from components.rollout.objects import Observed
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 class NotRestored(SluiceError):

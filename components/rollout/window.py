@@ -13,8 +13,8 @@ from components.rollout.watcher import Watcher
 from load_tests.plan import Target
 from load_tests.run import run_targets
 from load_tests.slo import SLO, LoadTest, judge
-from serving.errors import SluiceError
-from serving.verdict import Verdict
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

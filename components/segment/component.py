@@ -4,7 +4,7 @@ from typing import List  # noqa: UP035 - KFP reads this name from the signature
 
 from kfp.dsl import HTML, Dataset, Input, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step

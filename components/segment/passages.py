@@ -9,7 +9,7 @@ from components.ingest.passages import COLUMNS as PASSAGE
 from components.segment.sentences import Sentence
 from components.segment.settings import SegmentSettings
 from components.segment.topics import boundaries
-from serving.scripts import ENDS, join
+from serving.core.scripts import ENDS, join
 
 if TYPE_CHECKING:
     import pandas as pd

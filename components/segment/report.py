@@ -20,7 +20,7 @@ def write_report(
     target: str | Path,
 ) -> None:
     """Write the page (self-contained HTML) to ``target``; ``silent`` lectures were transcribed to nothing."""
-    from components.report.page import Page
+    from components.common.page import Page
 
     page = Page("Lectures in segments", "What was said, cut at topic boundaries, with its times.")
     words = sum(said.words for lecture in spoken for said in lecture.sentences)

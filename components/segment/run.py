@@ -10,8 +10,8 @@ from components.segment.passages import Lecture, every_split, passage_rows, tabl
 from components.segment.sentences import Sentence, sentences
 from components.segment.settings import SegmentSettings
 from components.segment.words import words_of
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 
 if TYPE_CHECKING:
     import pandas as pd

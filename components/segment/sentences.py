@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from components.segment.words import Word
-from serving.scripts import ENDS, join, size, stop_of
+from serving.core.scripts import ENDS, join, size, stop_of
 
 _ABBREVIATION = re.compile(
     r"^(?:e\.g|i\.e|etc|cf|vs|resp|approx|fig|eq|no|dr|mr|mrs|ms|prof|st|[a-z])\.$", re.IGNORECASE

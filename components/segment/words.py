@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serving.scripts import STOPS, signs
+from serving.core.scripts import STOPS, signs
 
 _FILLER = re.compile(r"(?:u+h*m+|u+h+|e+r+m*|a+h+|h+m+|mh+m*)", re.IGNORECASE)
 _JOINERS = "\u200c\u200d"

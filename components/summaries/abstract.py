@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.summaries.faithfulness import Encode, Support, support
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.highlights.text import split, words
 
 Write = Callable[[str], str]

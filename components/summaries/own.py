@@ -3,7 +3,7 @@
 from functools import cache
 from pathlib import Path
 
-from components.summaries.tables import Document
+from components.tasks.highlights.tables import Document
 
 FOLDER = Path(__file__).parent / "documents"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from components.summaries.tables import Document
-from serving.errors import SluiceError
+from components.tasks.highlights.tables import Document
+from serving.contract.errors import SluiceError
 from serving.highlights.text import split, words
 
 _MARK = re.compile(r"\{[a-z]+\}")

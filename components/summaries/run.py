@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.summaries import own, qmsum, tables
+from components.summaries import own, qmsum
 from components.summaries.settings import SummariesSettings
-from components.summaries.tables import SPLITS, Document
-from serving.errors import SluiceError
+from components.tasks.highlights import tables
+from components.tasks.highlights.tables import SPLITS, Document
+from serving.contract.errors import SluiceError
 
 
 def collect(
@@ -18,7 +19,7 @@ def collect(
     corpus: Path | str,
     examples: Path | str,
 ) -> dict[str, int]:
-    """Write sentences.parquet and summaries.parquet (components/summaries/tables.py); counts by source and split.
+    """Write sentences.parquet and summaries.parquet (see `highlights.tables`); counts by source and split.
 
     In: our own transcripts with bullets (both files or none), ``source`` a directory in QMSum's format ("" for none).
     The project's own texts come with it; of recordings of one text, the first by name counts. Errors: `SluiceError` for

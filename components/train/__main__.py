@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from components.train.run import train
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from serving.files import atomic_file, home
+from serving.contract.files import atomic_file, home
 
 
 class Checkpoint:

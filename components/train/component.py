@@ -2,7 +2,7 @@
 
 from kfp.dsl import HTML, Dataset, Input, Metrics, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -16,7 +16,7 @@ def train(
     metrics: Output[Metrics],
     history: Output[HTML],
 ) -> None:
-    """Tune the model with LoRA, as its task learns (components/train/<task>); a killed run resumes.
+    """Tune the model with LoRA, as its task learns (components/tasks/<task>); a killed run resumes.
 
     Args:
         corpus: Parquet: passages, windows of audio, or sentences.
@@ -28,7 +28,7 @@ def train(
         metrics: The task's figures on the validation split, trained and base, and the run's sizes.
         history: Page with loss and validation curves.
     """
-    from components.report.figures import log_metrics
+    from components.common.figures import log_metrics
     from components.train.run import train as run
 
     figures = run(corpus.path, examples.path, base.path, hyperparameters, settings, adapter.path, history.path)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from components.report.page import Page, new_figure
+from components.common.page import Page, new_figure
 
 
 def write_page(record: dict[str, Any], path: Path | str) -> None:

@@ -14,7 +14,7 @@ from components.train.world import World
 class Learner(Protocol):
     """A base model with its training and validation rows; all that the shared loop knows about a task.
 
-    ``components/train/<task>`` also offers, beside a class like this one:
+    ``components/tasks/<task>`` also offers, beside a class like this one:
 
     - ``Settings``, a subclass of `components.train.settings.TrainSettings` with the task's own fields;
     - ``STUDY``, a dict of what the study's settings are by default for this task (components/tune/settings.py);

@@ -11,7 +11,7 @@ import torch
 
 from components.train.learner import Learner
 from components.train.settings import Hyperparameters
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 QUERY_VALUE = {"query", "value", "q_proj", "v_proj", "q_lin", "v_lin"}
 OUTSIDE = ("pooler", "_global", "proj_out", "lm_head")

@@ -9,10 +9,10 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from components.task import part, task_of
+from components.tasks import part, task_of
 from components.train.settings import Hyperparameters, TrainSettings
-from serving.errors import SluiceError
-from serving.files import atomic_dir, digest
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir, digest
 
 RECORD = "training.json"
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from components.step import Settings
+from components.common.step import Settings
 
 
 class Hyperparameters(Settings):

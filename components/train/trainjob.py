@@ -7,10 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.step import IMAGE
+from components.common.step import IMAGE
 from components.train.settings import TrainSettings
-from serving.errors import SluiceError
-from serving.files import atomic_dir
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir
 
 GROUP = {"group": "trainer.kubeflow.org", "version": "v1alpha1", "plural": "trainjobs"}
 POLL_S = float(os.environ.get("SLUICE_POLL_S", "10"))

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Artifact, Dataset, Input, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -29,7 +29,7 @@ def transcribe(
     """
     from components.transcribe.run import transcribe as run
     from components.transcribe.settings import TranscribeSettings
-    from serving.verdict import read_verdicts
+    from serving.contract.verdict import read_verdicts
 
     passed = all(one.passed for one in read_verdicts(verdict.path))
     chosen = bundle.path if passed else fallback.path

@@ -9,9 +9,9 @@ from typing import Any
 from components.recordings.sound import Sound
 from components.recordings.tables import QUARANTINE, version_in, version_of, write_quarantine, write_stage
 from components.transcribe.settings import TranscribeSettings
-from serving.errors import SluiceError
-from serving.files import atomic_dir, digest
-from serving.load import load
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_dir, digest
+from serving.contract.load import load
 
 log = logging.getLogger(__name__)
 

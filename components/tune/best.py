@@ -5,7 +5,7 @@ from typing import Any
 
 from components.tune.settings import TuneSettings, hyperparameters_of
 from components.tune.study import counts, join
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def best_trial(study: str, settings: dict[str, Any], history: Path | str) -> tuple[dict[str, Any], dict[str, float]]:

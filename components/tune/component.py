@@ -4,7 +4,7 @@ from typing import List  # noqa: UP035  # KFP reads typing.List
 
 from kfp.dsl import HTML, Artifact, Dataset, Input, Metrics, Model, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step
@@ -25,7 +25,7 @@ def create_study(
         study: The study's name, in a file: kfp.local hands a loop's item to every parameter that comes from a task.
     """
     from components.tune.study import create
-    from serving.files import atomic_file
+    from serving.contract.files import atomic_file
 
     name = create(corpus.path, examples.path, base.path, settings)
     with atomic_file(study.path) as scratch:
@@ -78,7 +78,7 @@ def best_trial(
     """
     from pathlib import Path
 
-    from components.report.figures import log_metrics
+    from components.common.figures import log_metrics
     from components.tune.best import best_trial as run
 
     best, figures = run(Path(study.path).read_text(), settings, history.path)

@@ -4,8 +4,8 @@ import json
 import sys
 from pathlib import Path
 
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 
 BEGIN = b'{"op_code"'
 """How every record of Optuna's journal begins, one JSON object a line (optuna.storages.journal)."""

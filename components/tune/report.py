@@ -5,7 +5,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from components.report.page import Page, new_figure
+from components.common.page import Page, new_figure
 
 
 def importances(study: Any) -> dict[str, float]:

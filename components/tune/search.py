@@ -5,11 +5,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.task import part, task_of
+from components.tasks import part, task_of
 from components.train.settings import Hyperparameters
 from components.tune.settings import TuneSettings, hyperparameters_of, suggest, trial_settings, tune_settings
 from components.tune.study import OWNER, Surplus, counts, heartbeat_s, join, owner, refuse_surplus, release_dead
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 class Bench:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from components.step import Settings
+from components.common.step import Settings
 from components.train.settings import Hyperparameters, TrainSettings
 
 
@@ -59,7 +59,7 @@ class TuneSettings(Settings):
 
 
 def tune_settings(task: ModuleType, told: dict[str, Any]) -> TuneSettings:
-    """Section "tune" of a system's YAML over the task's own defaults (``STUDY`` of components/train/<task>)."""
+    """Section "tune" of a system's YAML over the task's own defaults (``STUDY`` of components/tasks/<task>)."""
     own = task.STUDY
     nested = {name: {**own.get(name, {}), **told.get(name, {})} for name in ("start", "space", "train")}
     return TuneSettings.model_validate({**own, **told, **nested})

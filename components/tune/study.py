@@ -9,11 +9,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from components.task import part, task_of
+from components.tasks import part, task_of
 from components.tune.journal import mend
 from components.tune.settings import TuneSettings, start_in, tune_settings
-from serving.errors import SluiceError
-from serving.files import digest, home
+from serving.contract.errors import SluiceError
+from serving.contract.files import digest, home
 
 OWNER = "owner"
 SURPLUS = "surplus"

@@ -5,7 +5,7 @@ from typing import Any
 
 from components.register.registry import tracking_uri
 from components.tune.report import metric_of
-from serving.files import home
+from serving.contract.files import home
 
 
 def log_study(study: Any, experiment: str, best: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from kfp.dsl import Dataset, Input, Output
 
-from components.step import step
+from components.common.step import step
 
 
 @step

@@ -12,8 +12,8 @@ from components.recordings.sound import Sound
 from components.recordings.tables import lectures, read_stage
 from components.utterances.feedback import Cue, accepted_corrections, merged
 from components.utterances.settings import UtteranceSettings
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from components.step import Settings
+from components.common.step import Settings
 
 
 class UtteranceSettings(Settings):

@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from components.ingest.prose import squeeze
+from components.common.prose import squeeze
 
 if TYPE_CHECKING:
     import pandas as pd

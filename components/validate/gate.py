@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from components.validate.settings import GateSettings
 from components.validate.suites import Outcome
-from serving.verdict import Verdict
+from serving.contract.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 def histograms(panels: Sequence[tuple[str, str, Any]]) -> Any:
     """A figure with one histogram a panel: (what is measured, what is counted, values)."""
-    from components.report.page import new_figure
+    from components.common.page import new_figure
 
     figure = new_figure()
     for axes, (unit, counted, values) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
@@ -20,7 +20,7 @@ def histograms(panels: Sequence[tuple[str, str, Any]]) -> Any:
 
 def categories(rows: "pd.DataFrame", column: str = "category", counted: str = "questions") -> Any:
     """A figure with the rows of each value of ``column``, stacked by split."""
-    from components.report.page import new_figure
+    from components.common.page import new_figure
 
     figure = new_figure()
     axes = figure.subplots()
@@ -37,7 +37,7 @@ def categories(rows: "pd.DataFrame", column: str = "category", counted: str = "q
 
 def splits(tables: Mapping[str, "pd.DataFrame"]) -> Any:
     """A figure with the rows of two tables in each split, side by side."""
-    from components.report.page import new_figure
+    from components.common.page import new_figure
 
     figure = new_figure(height=2.8)
     axes = figure.subplots()

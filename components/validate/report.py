@@ -9,14 +9,14 @@ from components.validate.gate import Checked
 if TYPE_CHECKING:
     import pandas as pd
 
-    from components.report.page import Page
+    from components.common.page import Page
 
 
 def write_report(
     checked: Checked, picture: Callable[["Page", Checked], None], examples: int, target: str | Path
 ) -> None:
     """Write the page (self-contained HTML) to ``target``; ``picture`` adds what this kind of data looks like."""
-    from components.report.page import Page
+    from components.common.page import Page
 
     page = Page("Data gate", "What the suites expect of the data, and which rows they held back.")
     figures, bad = checked.verdict.figures, checked.quarantined

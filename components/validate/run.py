@@ -5,12 +5,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from components.task import part
+from components.tasks import part
 from components.validate.report import write_report
 from components.validate.settings import GateSettings
-from serving.errors import SluiceError
-from serving.files import atomic_file
-from serving.verdict import Verdict, write_verdicts
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
+from serving.contract.verdict import Verdict, write_verdicts
 
 if TYPE_CHECKING:
     import pandas as pd

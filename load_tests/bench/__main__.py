@@ -14,9 +14,9 @@ from load_tests.bench.inputs import find_bundle, find_model, make_questions
 from load_tests.bench.judge import Target, judge, ratio
 from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTES, Measured, Plan, measure
 from load_tests.bench.page import aim, shown, word, write_page
-from serving.bundle import Bundle
-from serving.errors import SluiceError
-from serving.files import atomic_file, home
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file, home
 
 console = Console()
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 from load_tests.questions import read_questions
-from serving.bundle import NAME, Bundle
-from serving.errors import SluiceError
-from serving.files import home
+from serving.contract.bundle import NAME, Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
 
 GENERATED = 240
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from load_tests.bench.client import Job, Times
 from load_tests.bench.processes import Running, free_port, pin, server, split_cores
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 NAME = "codebase"
 ROUTES = {"embeddings": "/openai/v1/embeddings", "answers": f"/v1/models/{NAME}:predict"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from load_tests.bench.judge import Target, ratio
 from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTES, Measured
-from serving.files import atomic_file
+from serving.contract.files import atomic_file
 
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330}
 table{border-collapse:collapse;width:100%;margin:1rem 0}td,th{padding:.3rem .6rem;border-bottom:1px solid #d8dde6}

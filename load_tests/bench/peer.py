@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from serving.bundle import Bundle
-from serving.errors import SluiceError
-from serving.onnx_encoder import OnnxEncoder
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.core.onnx_encoder import OnnxEncoder
 
 
 class TorchEncoder:
@@ -53,7 +53,7 @@ def make_app(bundle: Path, model: Path, threads: int, name: str) -> Any:
     from fastapi import FastAPI
     from pydantic import BaseModel
 
-    from serving.load import load
+    from serving.contract.load import load
 
     encoder = TorchEncoder(model, threads)
     # The very retriever that we serve, with the encoder exchanged: every other step costs both servers the same.

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from load_tests.answers import UNITS
-from serving.errors import SluiceError
-from serving.verdict import Verdict
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manifests.check.combinations import check_all, check_overlay
 from manifests.check.render import render
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from kubernetes.utils import parse_quantity
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 Object = dict[str, Any]
 MANIFESTS = Path(__file__).resolve().parents[1]

@@ -19,8 +19,8 @@ from manifests.check.references import Names, reference_errors
 from manifests.check.schema import CRDS, schema_errors
 from manifests.check.values import CONSTANTS, read_values
 from manifests.check.webhook import webhook_errors
-from serving.errors import SluiceError
-from serving.laptop.modes import ANNOTATION
+from serving.contract.errors import SluiceError
+from serving.contract.modes import ANNOTATION
 
 ENGINES = ("namespace", "postgres", "redis", "minio", "mlflow", "feast", "trainjob", "storage-pvc", "graph-seccomp")
 STORAGES = ((), ("storage-s3",), ("storage-oci",))

@@ -8,9 +8,9 @@ from contextlib import redirect_stderr
 from typing import Any
 
 from manifests.check.build import Object, label, quantity
-from serving.errors import SluiceError
-from serving.laptop.modes import ANNOTATION
-from serving.options import Options
+from serving.contract.errors import SluiceError
+from serving.contract.modes import ANNOTATION
+from serving.core.options import Options
 
 PART_OF = "app.kubernetes.io/part-of"
 LONG_RUNNING = ("Deployment", "StatefulSet", "DaemonSet", "ServingRuntime")

@@ -10,7 +10,7 @@ import yaml
 from manifests.check.build import Object, label
 from manifests.check.policy import pod_of
 from manifests.check.selectors import selector_errors
-from serving.laptop.modes import ANNOTATION, STANDARD
+from serving.contract.modes import ANNOTATION, STANDARD
 
 SECRETS: dict[str, dict[str, str]] = yaml.safe_load((Path(__file__).parent / "secrets.yaml").read_text())
 _URL = re.compile(r"https?://([a-z0-9][a-z0-9.-]*)(?::(\d+))?")

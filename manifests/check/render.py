@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from manifests.check.build import build, overlay_directory
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def render(overlay: str, target: Path) -> None:

@@ -11,7 +11,7 @@ import yaml
 from referencing import Registry, Resource
 
 from manifests.check.build import MANIFESTS, Loader, Object, label
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 CRDS = MANIFESTS.parents[1] / "shared" / "crds"
 KUBERNETES = "v1.37.0-local-strict"

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from kubernetes.utils import parse_quantity
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 _NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _HOST = rf"({_NAME}\.)*{_NAME}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from manifests.check.build import Object, label, quantity
-from serving.laptop.modes import ANNOTATION, STANDARD
+from serving.contract.modes import ANNOTATION, STANDARD
 from serving.laptop.standard.rules import SCALING
 
 AUTOSCALER = "serving.kserve.io/autoscalerClass"

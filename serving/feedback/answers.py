@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, func, select
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.feedback.tables import COUNTS, WHOLE, answers, insert, passage_days, served, utc_now, votes
 
 LONGEST = 2_000_000

@@ -16,11 +16,11 @@ from typing import Any, Literal
 from sqlalchemy import insert, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 from serving.feedback.rows import corrections, read
 from serving.feedback.tables import connect, create_tables, feedback_url, reviews, utc_now
 from serving.feedback.votes import MAX_CORRECTION
-from serving.files import atomic_file
 
 State = Literal["proposed", "accepted", "rejected"]
 DECIDED = ("accepted", "rejected")

@@ -8,7 +8,7 @@ import pandas as pd
 from sqlalchemy import func, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.feedback.answers import answer_at
 from serving.feedback.tables import (
     COUNTS,

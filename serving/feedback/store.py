@@ -13,12 +13,12 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
+from serving.contract.files import check_writable
+from serving.contract.refusals import Refused
 from serving.feedback import answers, tables, votes
 from serving.feedback.pushes import Pusher
 from serving.feedback.votes import Rate, Vote, client_of, pseudonym
 from serving.feedback.writer import Row, Writer
-from serving.files import check_writable
-from serving.refusals import Refused
 
 VOTE_SECONDS = 4.0
 """A vote that the database has not taken by then is told to come again."""

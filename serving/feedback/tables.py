@@ -37,9 +37,9 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.types import TypeDecorator
 
-from serving.call import storable
-from serving.errors import SluiceError
-from serving.files import home
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
+from serving.core.call import storable
 
 COUNTS = ("shown", "up", "down")
 WHOLE = -1.0
@@ -49,7 +49,7 @@ _LOCK = 0x511CE
 
 
 class Clean(TypeDecorator[str]):
-    """Text without what PostgreSQL or UTF-8 refuses (see `serving.call.storable`)."""
+    """Text without what PostgreSQL or UTF-8 refuses (see `serving.core.call.storable`)."""
 
     impl, cache_ok = String, True
 

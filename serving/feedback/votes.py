@@ -12,10 +12,10 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, select
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.refusals import busy
 from serving.feedback.answers import add_counts, span_of
 from serving.feedback.tables import WHOLE, answers, insert, served, utc_now, votes
-from serving.refusals import busy
 
 MAX_CORRECTION = 4000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
@@ -60,7 +60,7 @@ def pseudonym(client: str, salt: bytes) -> str:
 
 
 def client_of(identity: str, address: str) -> str:
-    """Who counts as one client: a name where there is one, else an address (see `serving.access.Access.client`)."""
+    """Who counts as one client: a name where there is one, else an address (`Access.client`)."""
     return f"name {identity}" if identity else address
 
 

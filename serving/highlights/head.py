@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import SluiceError
-from serving.files import atomic_file
+from serving.contract.errors import SluiceError
+from serving.contract.files import atomic_file
 from serving.highlights.features import CENTROID, NAMES
 from serving.highlights.select import Selection
 

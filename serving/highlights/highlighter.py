@@ -6,17 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from serving.bundle import Bundle
+from serving.contract.bundle import Bundle
+from serving.core.onnx_encoder import OnnxEncoder
 from serving.highlights.features import of_texts, with_centroid
 from serving.highlights.head import Head
 from serving.highlights.schema import read
 from serving.highlights.select import choose
 from serving.highlights.text import Sentence, words
-from serving.onnx_encoder import OnnxEncoder
 
 
 class Highlighter:
-    """A bundle of task highlights, opened (see `serving.task.Predictor`)."""
+    """A bundle of task highlights, opened (see `serving.contract.predictor.Predictor`)."""
 
     def __init__(self, bundle: Bundle, encoder: OnnxEncoder, head: Head) -> None:
         self.bundle, self.encoder, self.head = bundle, encoder, head

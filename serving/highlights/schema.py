@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.highlights.text import Sentence, from_segments, split
 
 MOST_SENTENCES = 5_000

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from serving.scripts import ENDS, bigrams, join, signs, size, unspaced
+from serving.core.scripts import ENDS, bigrams, join, signs, size, unspaced
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*")
 _ABBREVIATION = re.compile(r"(?:^|\W)(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|vs|etc|e\.g|i\.e|No|Fig)\.$")

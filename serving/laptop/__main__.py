@@ -8,8 +8,8 @@ import os
 import sys
 from pathlib import Path
 
-from serving.errors import SluiceError
-from serving.files import home
+from serving.contract.errors import SluiceError
+from serving.contract.files import home
 from serving.laptop.plane import Options, run
 from serving.laptop.predictor import Patience
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Collection
 
 from aiohttp import hdrs, web
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.laptop.store import Refused
 
 HOSTS = ("127.0.0.1", "localhost")
@@ -40,7 +40,7 @@ def check(request: web.BaseRequest, page: bool, names: Collection[str] = ()) -> 
     """Is this a request to this machine under its own name, and not from a foreign web page? Else `Stranger`.
 
     ``page``: pages of this very address may ask too (Origin equal to Host); otherwise nothing in a browser may.
-    ``names`` are answered to besides loopback's (see `serving.access.allowed_hosts`).
+    ``names`` are answered to besides loopback's (see `serving.contract.access.allowed_hosts`).
     421 for an unknown Host: RFC 9110 (15.5.20) has it for a request to a name that the server does not answer for,
     which is what DNS rebinding sends. 403 for an Origin. 400 for no Host or several, as RFC 9112 (3.2) demands, and
     for a target that is no path.

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from aiohttp import hdrs, web
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.laptop import discovery
 from serving.laptop.admission import Stranger, admission
 from serving.laptop.graph.validate import validate_inference_graph

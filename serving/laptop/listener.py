@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import StreamReader, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
-from serving.access import allowed_hosts
+from serving.contract.access import allowed_hosts
 from serving.laptop.admission import Stranger, check
 
 HEAD = 65_536  # bytes of a request line with its headers

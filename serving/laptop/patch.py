@@ -3,7 +3,7 @@
 import copy
 from typing import Any
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def merge_patch(target: Any, patch: Any) -> Any:

@@ -14,7 +14,8 @@ from pathlib import Path
 from aiohttp import web
 from yarl import URL
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.modes import KNATIVE, STANDARD, deployment_mode
 from serving.laptop import process
 from serving.laptop.admission import loopback
 from serving.laptop.api import application
@@ -22,7 +23,6 @@ from serving.laptop.certificate import certificate
 from serving.laptop.controller import Controller
 from serving.laptop.graph.controller import Graph
 from serving.laptop.listener import Port
-from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode
 from serving.laptop.predictor import Patience, Ports
 from serving.laptop.router import Upstream, deliver, refusal
 from serving.laptop.service import Service

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from serving.files import atomic_file
+from serving.contract.files import atomic_file
 
 Object = dict[str, Any]
 

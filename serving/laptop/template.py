@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlparse
 
-from serving.errors import SluiceError
-from serving.laptop.modes import STANDARD
+from serving.contract.errors import SluiceError
+from serving.contract.modes import STANDARD
 
 _MODELS = "/mnt/models"  # where KServe's storage initializer puts what storageUri names
 _DEADLINE = "serving.knative.dev/progress-deadline"

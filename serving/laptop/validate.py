@@ -3,8 +3,8 @@
 import re
 from typing import Any
 
-from serving.errors import SluiceError
-from serving.laptop.modes import KNATIVE, STANDARD, deployment_mode, unchanged_mode
+from serving.contract.errors import SluiceError
+from serving.contract.modes import KNATIVE, STANDARD, deployment_mode, unchanged_mode
 from serving.laptop.standard.rules import SCALING, overlay, workload_name
 from serving.laptop.template import progress_deadline
 

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from typing import Any, BinaryIO
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media.mix import CHANNELS, HERTZ
 from serving.media.reading import Message, Reading, Rest
 from serving.media.tracks import choose

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media.decode import COUNT, MEDIA, PROBE, READ, Media, NoMedia
 from serving.media.levels import RATE, Floats, active, decibels, levels
 from serving.media.reading import SAMPLES, SILENCE, Message

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media.levels import RATE
 from serving.media.mix import Mixer, Shorts, sane
 from serving.media.tracks import title

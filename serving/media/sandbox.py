@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media.decode import ERROR, NoMedia
 from serving.media.reading import END, Message
 from serving.media.zygote import ALIVE, CPU_S, DIED, HEAD, answers

@@ -21,7 +21,7 @@ from importlib import import_module
 from pkgutil import walk_packages
 from typing import Any, BinaryIO
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media.decode import ERROR, READ, NoMedia, messages
 from serving.media.reading import Message
 

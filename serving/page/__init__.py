@@ -4,7 +4,7 @@ from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
-from serving.limits import Scope, Send
+from serving.core.limits import Scope, Send
 
 _KINDS = {"html": b"text/html", "js": b"text/javascript", "css": b"text/css"}
 _POLICY = (

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.retrieval.text import sentences, words
 
 SOURCES = 3

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.retrieval.text import words
 
 K1, B = 1.2, 0.75

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from serving.errors import SluiceError
-from serving.onnx_encoder import OnnxEncoder
+from serving.contract.errors import SluiceError
+from serving.core.onnx_encoder import OnnxEncoder
 from serving.retrieval.bm25 import Bm25
 from serving.retrieval.passages import COLUMNS, TIMES, require_columns
 

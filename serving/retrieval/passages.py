@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from serving.bundle import Bundle
-from serving.errors import SluiceError
-from serving.features import OnlineFeatures
-from serving.onnx_encoder import OnnxEncoder
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.core.features import OnlineFeatures
+from serving.core.onnx_encoder import OnnxEncoder
 from serving.retrieval.answer import SOURCES, Answers
 from serving.retrieval.calibration import Calibration, margins, probabilities
 from serving.retrieval.index import Index, encode_all
@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 
 class Retriever:
-    """A bundle of task retrieval, opened (see `serving.task.Predictor`)."""
+    """A bundle of task retrieval, opened (see `serving.contract.predictor.Predictor`)."""
 
     def __init__(
         self,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 INPUTS: dict[str, Any] = {
     "type": "object",

@@ -2,7 +2,7 @@
 
 import re
 
-from serving.scripts import bigrams, unspaced
+from serving.core.scripts import bigrams, unspaced
 
 _TOKEN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[^\W\d_]+")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7F]+")

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.bundle import SpeechSpec
+from serving.contract.bundle import SpeechSpec
 from serving.transcription.graphs import Graphs, Memory, select
 from serving.transcription.mel import Floats
 from serving.transcription.rules import Rules, compression, loop

@@ -6,8 +6,8 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serving.errors import SluiceError
-from serving.scripts import join, unspaced, width
+from serving.contract.errors import SluiceError
+from serving.core.scripts import join, unspaced, width
 
 FORMATS = ("text", "srt", "vtt", "json", "verbose_json")
 GUARD = "\u2060"

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serving.bundle import SpeechSpec
-from serving.errors import SluiceError
+from serving.contract.bundle import SpeechSpec
+from serving.contract.errors import SluiceError
 from serving.transcription.mel import Floats
 
 Ints = npt.NDArray[np.int64]
@@ -29,7 +29,7 @@ class Memory:
 
 
 class Graphs:
-    """Encoder and decoder of one variant (see components/quantize/whisper_graphs.py); any thread may use them."""
+    """Encoder and decoder of one variant (from `transcription.whisper_graphs`); any thread may use them."""
 
     def __init__(self, folder: Path, speech: SpeechSpec, threads: int = 1) -> None:
         """Load ``folder``/{encoder,decoder}.onnx. Errors: `SluiceError` if one is missing or broken."""

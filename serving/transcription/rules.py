@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from serving.bundle import SpeechSpec
+from serving.contract.bundle import SpeechSpec
 from serving.transcription.mel import Floats
 
 _FIRST_SECOND = 50

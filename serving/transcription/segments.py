@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from serving.scripts import ENDS
+from serving.core.scripts import ENDS
 from serving.transcription.decode import Said
 from serving.transcription.rules import compression
 from serving.transcription.vocabulary import Group, Vocabulary

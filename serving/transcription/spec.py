@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from serving.bundle import SpeechSpec, SpeechTokens
-from serving.errors import SluiceError
+from serving.contract.bundle import SpeechSpec, SpeechTokens
+from serving.contract.errors import SluiceError
 
 _LANGUAGE = re.compile(r"^<\|([a-z]{2,3})\|>$")
 _NAMES = {

@@ -8,11 +8,11 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from serving.bundle import Bundle
-from serving.errors import SluiceError
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.core.scripts import join
 from serving.media import RATE, Floats, Recording, cut
 from serving.retrieval.schema import Reader
-from serving.scripts import join
 from serving.transcription.decode import Decoder, Settings, Task
 from serving.transcription.graphs import Graphs
 from serving.transcription.mel import log_mel
@@ -57,7 +57,7 @@ class Window:
 
 
 class Transcriber:
-    """A bundle of task transcription, opened (see `serving.task.Predictor`)."""
+    """A bundle of task transcription, opened (see `serving.contract.predictor.Predictor`)."""
 
     def __init__(
         self, bundle: Bundle, graphs: Graphs, vocabulary: Vocabulary, settings: Settings | None = None

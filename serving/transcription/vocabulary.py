@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.bundle import SpeechSpec
-from serving.errors import SluiceError
-from serving.scripts import UNSPACED
+from serving.contract.bundle import SpeechSpec
+from serving.contract.errors import SluiceError
+from serving.core.scripts import UNSPACED
 from serving.transcription.spec import token_ids
 
 Group = tuple[int, int]

@@ -17,10 +17,10 @@ from kfp.dsl import Model
 from tiny_encoder import make_source
 
 from components.base.component import base
-from components.base.encoder import TorchEncoder, pool
 from components.base.fetch import check_sha256, fetch_base, minilm_directory
 from components.base.spec import read_spec
-from serving.errors import SluiceError
+from components.common.encoder import TorchEncoder, pool
+from serving.contract.errors import SluiceError
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def test_a_model_that_cannot_be_used_is_refused_in_one_sentence_and_leaves_nothi
 
 def test_an_unreachable_hub_is_one_clear_sentence(tmp_path):
     code = "from pathlib import Path; from components.base.fetch import fetch_base\n"
-    code += "from serving.errors import SluiceError\n"
+    code += "from serving.contract.errors import SluiceError\n"
     code += "try: fetch_base('nobody/no-such-encoder', Path('base'))\nexcept SluiceError as error: print(error)"
     offline = {**os.environ, "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
@@ -172,7 +172,7 @@ def hub(tmp_path):
 
     def fetched(name: str) -> dict | str:
         code = "import sys; from pathlib import Path; from components.base.fetch import fetch_base\n"
-        code += "from serving.errors import SluiceError\n"
+        code += "from serving.contract.errors import SluiceError\n"
         code += "try: fetch_base(sys.argv[1], Path(sys.argv[2]))\nexcept SluiceError as error: print(error)"
         env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hf")}
         target = tmp_path / f"base-{len(list(tmp_path.iterdir()))}"

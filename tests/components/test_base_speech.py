@@ -5,10 +5,10 @@ import torch
 from safetensors.torch import load_file
 from tiny_whisper import make_tiny_whisper
 
-from components.base.speech import TorchWhisper
-from components.base.transcription import fetch
-from components.task import part, task_of
-from serving.errors import SluiceError
+from components.tasks import part, task_of
+from components.tasks.transcription.base import fetch
+from components.tasks.transcription.speech import TorchWhisper
+from serving.contract.errors import SluiceError
 
 
 @pytest.fixture(scope="module")

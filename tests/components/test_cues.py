@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from components.recordings.cues import read_cues, read_transcript
-from serving.errors import SluiceError
-from serving.scripts import width
+from serving.contract.errors import SluiceError
+from serving.core.scripts import width
 from serving.transcription.formats import GUARD, write
 
 

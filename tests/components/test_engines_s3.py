@@ -8,15 +8,15 @@ from engines import free_port, s3
 from kfp.dsl import Artifact, Model
 from test_register import PASSED, make_bundle
 
-from components import storage
 from components.champion.component import champion
+from components.common import storage
 from components.register import registry
 from components.register.component import register
 from components.register.store import keep, local
 from components.rollout.release import address
-from serving.errors import SluiceError
-from serving.files import digest
-from serving.verdict import write_verdicts
+from serving.contract.errors import SluiceError
+from serving.contract.files import digest
+from serving.contract.verdict import write_verdicts
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # MLflow's own
 

@@ -14,7 +14,7 @@ from tiny_encoder import make_base, make_tables
 from components.tune.search import search
 from components.tune.settings import TuneSettings
 from components.tune.study import OWNER, counts, create, join, release_dead, storage
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 SPACE = {"rank": [2, 4], "alpha_ratio": [1.0, 2.0], "batch": [8, 16], "precision": ["fp32"], "target_modules": ["qv"]}
 RATES = [1e-3, 2e-3, 3e-3, 5e-3, 6e-3, 7e-3]

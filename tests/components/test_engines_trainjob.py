@@ -11,7 +11,7 @@ from trainer_cluster import trainer_cluster
 
 from components.train import trainjob
 from components.train.run import train
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.01, "batch": 8, "precision": "fp32", "dropout": 0.0}
 SETTINGS = {"epochs": 40, "max_tokens": 32, "evaluations": 2, "checkpoint_every": 2, "eval_passages": 0}

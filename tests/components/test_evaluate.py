@@ -5,10 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.common.page import page_data
+from components.common.scores import interval, resampled_means
 from components.evaluate.evaluate import evaluate_files
-from components.evaluate.retrieval import asked
-from components.evaluate.retrieval.answers import score
-from components.evaluate.retrieval.calibration import (
+from components.pack.run import pack
+from components.tasks.retrieval.evaluating import asked
+from components.tasks.retrieval.evaluating.answers import score
+from components.tasks.retrieval.evaluating.calibration import (
     auroc,
     auroc_interval,
     bins_for,
@@ -18,12 +21,9 @@ from components.evaluate.retrieval.calibration import (
     reliability,
     risk_coverage,
 )
-from components.evaluate.retrieval.failures import MODES, explain
-from components.evaluate.retrieval.ranks import per_question
-from components.evaluate.scores import interval, resampled_means
-from components.pack.run import pack
-from components.report.page import page_data
-from serving.errors import SluiceError
+from components.tasks.retrieval.evaluating.failures import MODES, explain
+from components.tasks.retrieval.evaluating.ranks import per_question
+from serving.contract.errors import SluiceError
 
 DAY = pd.Timestamp("2026-01-02", tz="UTC")
 

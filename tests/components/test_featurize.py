@@ -11,7 +11,7 @@ from kfp.dsl import Dataset
 from components.featurize import sources
 from components.featurize.component import featurize as component
 from components.featurize.run import FeaturizeSettings, run
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.feedback import feedback_url
 from serving.feedback.answers import add_counts
 from serving.feedback.tables import connect, create_tables

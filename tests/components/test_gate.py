@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from components.common.page import page_data
 from components.gate.gate import judge_files
 from components.gate.judge import Rivals, quality_verdict
-from components.gate.retrieval import Settings, examine, parse_metric
-from components.report.page import page_data
-from serving.errors import SluiceError
-from serving.verdict import Verdict, read_verdicts, write_verdicts
+from components.tasks.retrieval.gating import Settings, examine, parse_metric
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict, read_verdicts, write_verdicts
 
 
 def ranks(n: int, skill: float, seed: int) -> np.ndarray:

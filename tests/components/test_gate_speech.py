@@ -2,13 +2,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.evaluate.scores import rate
-from components.evaluate.words import normalise
+from components.common.page import page_data
+from components.common.scores import rate
 from components.gate.gate import judge_files
 from components.gate.judge import Rivals, quality_verdict
-from components.gate.transcription import Settings, examine, loops
-from components.report.page import page_data
-from serving.verdict import Verdict, write_verdicts
+from components.tasks.transcription.gating import Settings, examine, loops
+from components.tasks.transcription.words import normalise
+from serving.contract.verdict import Verdict, write_verdicts
 
 WORDS = ["tide", "comes", "when", "moon", "sun", "pull", "the", "sea", "boats", "rise", "night"]
 SPEAKERS = {"Ada": "clean", "Ben": "noise", "Cy": "known"}

@@ -9,26 +9,27 @@ import pytest
 import torch
 from tiny_encoder import make_base
 
+from components.common.page import page_data
 from components.evaluate.evaluate import evaluate_files
-from components.evaluate.highlights.systems import constant, redundancy, trivial
-from components.gate.highlights import Settings as GateSettings
-from components.gate.highlights import examine
 from components.gate.judge import Rivals, quality_verdict
 from components.merge.merge import merge
 from components.pack.run import pack
 from components.quantize.run import quantize
-from components.report.page import page_data
-from components.summaries import own, tables
-from components.train.highlights import SalienceLearner, Settings, learner, read
-from components.train.highlights.head import TorchHead, with_centroid
+from components.summaries import own
+from components.tasks.highlights import tables
+from components.tasks.highlights.evaluating.systems import constant, redundancy, trivial
+from components.tasks.highlights.gating import Settings as GateSettings
+from components.tasks.highlights.gating import examine
+from components.tasks.highlights.learning import SalienceLearner, Settings, learner, read
+from components.tasks.highlights.learning.head import TorchHead, with_centroid
 from components.train.run import train
 from components.train.settings import Hyperparameters
 from components.train.world import World
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.load import load
 from serving.highlights.features import of_texts
 from serving.highlights.features import with_centroid as in_numpy
 from serving.highlights.head import Head
-from serving.load import load
 
 HYPER = {"rank": 2, "batch": 4, "learning_rate": 1e-3, "precision": "fp32"}
 FAST = {"epochs": 2, "evaluations": 2, "max_tokens": 24}

@@ -10,7 +10,7 @@ import pytest
 from components.ingest.run import Ingested, ingest
 from components.ingest.settings import IngestSettings
 from components.ingest.window import Window, default_tokenizer
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 MODULE = '''"""Module."""
 import os

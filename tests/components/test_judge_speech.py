@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 from kfp.dsl import HTML, Dataset, Metrics, Model
 
+from components.common.page import page_data
 from components.evaluate.component import evaluate
-from components.evaluate.transcription import asked
-from components.evaluate.transcription.hear import count_errors, figures
-from components.evaluate.transcription.report import confusions
-from components.report.page import page_data
-from serving.bundle import Bundle
-from serving.errors import SluiceError
-from serving.verdict import read_verdicts
+from components.tasks.transcription.evaluating import asked
+from components.tasks.transcription.evaluating.hear import count_errors, figures
+from components.tasks.transcription.evaluating.report import confusions
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import read_verdicts
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from components.make_qa.parameters import ask_parameter
 from components.make_qa.rules import Place, ask, ask_why, names_itself
 from components.make_qa.run import make_qa
 from components.make_qa.settings import QASettings
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.retrieval.passages import withhold
 
 METHOD = Place("method", "the store", "Store.fetch_all")

@@ -6,15 +6,15 @@ import pytest
 from kfp.dsl import Metrics, Model
 from tiny_encoder import make_base
 
-from components.base.encoder import TorchEncoder
 from components.base.spec import read_spec
+from components.common.encoder import TorchEncoder
 from components.merge.component import merge
 from components.merge.merge import check
 from components.merge.merge import merge as merge_files
-from components.merge.retrieval import SAMPLES
+from components.tasks.retrieval.merging import SAMPLES
 from components.train.lora import add_adapter, save_adapter
 from components.train.settings import Hyperparameters
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 @pytest.fixture(scope="module")

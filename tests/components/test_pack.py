@@ -13,13 +13,13 @@ from cyclonedx.validation.json import JsonStrictValidator
 from kfp.dsl import Dataset, Metrics, Model
 
 from components.pack.component import pack
-from components.pack.retrieval.examples import Examples, days_of, first_half
-from components.pack.retrieval.fit import Judged, choose_threshold, fit_calibration, fit_ranker, fit_rules
 from components.pack.run import pack as pack_files
-from serving.bundle import Bundle
-from serving.errors import SluiceError
-from serving.files import digest
-from serving.load import load
+from components.tasks.retrieval.packing.examples import Examples, days_of, first_half
+from components.tasks.retrieval.packing.fit import Judged, choose_threshold, fit_calibration, fit_ranker, fit_rules
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.files import digest
+from serving.contract.load import load
 from serving.retrieval.passages import withhold
 from serving.retrieval.ranker import FEATURES, Candidates
 

@@ -15,7 +15,7 @@ from components.pretrain.clips import Clip, Pool, Shard, make_shard
 from components.pretrain.digits import SPEAKERS, TEST_NUMBERS, TRAIN_NUMBERS, digit_strings
 from components.pretrain.text import HERE, lectures, plain, resembles_lecture, sentences
 from components.pretrain.text import vocabulary as all_words
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 Recorded = list[tuple[dict[str, Any], list[Clip]]]
 NANO = Path(voices.__file__).parents[1] / "base" / "whisper-nano"

@@ -5,16 +5,16 @@ import pytest
 from kfp.dsl import HTML, Artifact, Dataset, Model
 from tiny_encoder import make_base, make_tables
 
-from components.base.encoder import TorchEncoder
+from components.common.encoder import TorchEncoder
 from components.quantize.component import quantize
-from components.quantize.retrieval import Field
 from components.quantize.run import quantize as quantize_files
 from components.quantize.settings import QuantizeSettings
 from components.quantize.variants import choose, judge
-from components.train.retrieval.data import read_tables
-from serving.errors import SluiceError
-from serving.onnx_encoder import OnnxEncoder
-from serving.verdict import read_verdicts
+from components.tasks.retrieval.learning.data import read_tables
+from components.tasks.retrieval.quantising import Field
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import read_verdicts
+from serving.core.onnx_encoder import OnnxEncoder
 
 
 def figures(**int8):

@@ -16,7 +16,7 @@ from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
 from components.recordings.sources import SAMPLES, open_source
 from components.recordings.tables import QUARANTINE, lectures, read_quarantine, read_stage, version_in
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def write_wav(path: Path, samples: np.ndarray, rate: int = 16_000) -> None:

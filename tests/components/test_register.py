@@ -7,9 +7,9 @@ from components.champion.find import find_champion
 from components.register import registry
 from components.register.component import register
 from components.report.sources import registry_figures
-from serving.bundle import Bundle, EncoderSpec, Lineage, Variant
-from serving.errors import SluiceError
-from serving.verdict import Verdict, write_verdicts
+from serving.contract.bundle import Bundle, EncoderSpec, Lineage, Variant
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict, write_verdicts
 
 pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy:DeprecationWarning")  # MLflow's own
 

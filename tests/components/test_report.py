@@ -3,11 +3,11 @@ import re
 import pytest
 from kfp.dsl import HTML
 
+from components.common.page import Page, cell, new_figure, page_data, svg
 from components.report.build import report_files
 from components.report.component import report
-from components.report.page import Page, cell, new_figure, page_data, svg
-from serving.errors import SluiceError
-from serving.verdict import Verdict, read_verdicts
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict, read_verdicts
 
 WHO = ("challenger", "champion", "base model")
 

@@ -11,8 +11,8 @@ from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
 from components.rollout.window import second_look, votes_of
 from load_tests.slo import SLO, judge
+from serving.contract.verdict import Verdict
 from serving.feedback import FeedbackStore
-from serving.verdict import Verdict
 
 SETTINGS = RolloutSettings()
 

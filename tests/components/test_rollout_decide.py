@@ -16,13 +16,13 @@ from components.rollout.modes import first, fitting, observe, promoted, with_can
 from components.rollout.objects import HISTORY, Release
 from components.rollout.settings import RolloutSettings, ServingSettings
 from manifests.check.schema import close
-from serving.errors import SluiceError
-from serving.laptop.modes import deployment_mode
+from serving.contract.errors import SluiceError
+from serving.contract.modes import deployment_mode
+from serving.core.options import _LIMITS, _OWN, Options
 from serving.laptop.patch import json_patch
 from serving.laptop.standard.rules import workloads
 from serving.laptop.template import digest, pod_template
 from serving.laptop.validate import validate_change, validate_inference_service
-from serving.options import _LIMITS, _OWN, Options
 
 STEPS = (10, 50, 100)
 MANIFESTS = read_manifests("codebase")

@@ -4,12 +4,13 @@ import pandas as pd
 import pytest
 from tokenizers import Tokenizer, models
 
-from components.rollout.drill import faults, transcription
+from components.rollout.drill import faults
 from components.rollout.drill.scenes import Result
 from components.rollout.manifests import read_manifests
-from serving.errors import SluiceError
-from serving.files import digest
-from serving.load import load
+from components.tasks.transcription import drilling as transcription
+from serving.contract.errors import SluiceError
+from serving.contract.files import digest
+from serving.contract.load import load
 
 
 def test_faults_are_made_in_copies(tiny_bundle, tmp_path):

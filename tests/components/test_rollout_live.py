@@ -18,9 +18,9 @@ from components.rollout.modes import observe, with_canary
 from components.rollout.objects import Release
 from components.rollout.operate import rollback, status
 from load_tests.asked import write_asked
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import read_verdicts
 from serving.laptop import process
-from serving.verdict import read_verdicts
 
 pytestmark = pytest.mark.e2e
 ASKED = [

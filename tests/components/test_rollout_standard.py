@@ -27,7 +27,7 @@ from components.rollout.operate import rollback, status
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import NotRestored, take_back
 from components.rollout.watcher import Watcher
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.laptop import process
 from serving.laptop.standard.rules import workloads
 

@@ -13,9 +13,9 @@ from components.segment.passages import every_split, paragraph, silent
 from components.segment.sentences import sentences
 from components.segment.topics import boundaries
 from components.segment.words import words_of
-from components.validate.retrieval import check
+from components.tasks.retrieval.data import check
 from components.validate.settings import ValidateSettings
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 TIDES = ("twice a day the sea comes up the beach", "the moon pulls on the sea", "the sea follows the moon every day",
          "what is um the height of the sea", "bread needs flour and yeast", "the yeast eats sugar in the flour",

@@ -6,14 +6,15 @@ import pandas as pd
 import pytest
 from kfp.dsl import Dataset
 
-from components.summaries import own, qmsum, tables
+from components.summaries import own, qmsum
 from components.summaries.abstract import seq2seq, summarise, windows, written
 from components.summaries.component import summaries
 from components.summaries.faithfulness import support
-from components.summaries.oracle import oracle
-from components.summaries.rouge import Reference, rouge, tokens
-from components.summaries.tables import Document
-from serving.errors import SluiceError
+from components.tasks.highlights import tables
+from components.tasks.highlights.oracle import oracle
+from components.tasks.highlights.rouge import Reference, rouge, tokens
+from components.tasks.highlights.tables import Document
+from serving.contract.errors import SluiceError
 from serving.highlights.select import Selection
 from serving.highlights.text import words
 

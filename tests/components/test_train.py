@@ -11,18 +11,18 @@ from kfp.dsl import HTML, Dataset, Metrics, Model
 from safetensors.torch import load_file
 from tiny_encoder import make_base, make_tables
 
-from components.base.encoder import TorchEncoder
+from components.common.encoder import TorchEncoder
+from components.tasks.retrieval.learning import Settings, learner, read
+from components.tasks.retrieval.learning.data import corpus, read_tables
+from components.tasks.retrieval.learning.loss import info_nce
+from components.tasks.retrieval.learning.mining import mine, plan
 from components.train.checkpoint import Checkpoint
 from components.train.component import train as train_step
 from components.train.loop import Trainer, learning_rate
 from components.train.precision import use_bf16
-from components.train.retrieval import Settings, learner, read
-from components.train.retrieval.data import corpus, read_tables
-from components.train.retrieval.loss import info_nce
-from components.train.retrieval.mining import mine, plan
 from components.train.run import run_digest, train
 from components.train.settings import Hyperparameters
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.01, "batch": 8, "precision": "fp32", "dropout": 0.1}
 SETTINGS = {"epochs": 3, "max_tokens": 32, "evaluations": 2, "checkpoint_every": 2, "eval_passages": 0}

@@ -7,21 +7,21 @@ import torch
 from safetensors.torch import load_file
 from tiny_whisper import WORDS, make_general_whisper, make_tiny_whisper
 
-from components.base.speech import TorchWhisper
 from components.merge.merge import merge
+from components.tasks.transcription.learning import Settings, learner, read
+from components.tasks.transcription.learning.augment import change_speed, mask, place
+from components.tasks.transcription.learning.data import mixed
+from components.tasks.transcription.learning.errors import word_errors
+from components.tasks.transcription.speech import TorchWhisper
+from components.tasks.transcription.utterances import read_tables
 from components.train.loop import Trainer
 from components.train.run import train
 from components.train.settings import Hyperparameters
-from components.train.transcription import Settings, learner, read
-from components.train.transcription.augment import change_speed, mask, place
-from components.train.transcription.data import mixed
-from components.train.transcription.errors import word_errors
 from components.train.world import World
 from components.tune.search import search
 from components.tune.settings import tune_settings
 from components.tune.study import create
-from components.utterances.tables import read_tables
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.03, "batch": 6, "precision": "fp32", "target_modules": "all"}
 SETTINGS = {"epochs": 8, "evaluations": 1, "bands": 1, "band": 4, "gap": 5, "interpolation": 1.0}
@@ -155,7 +155,7 @@ def test_a_study_of_speech_searches_its_own_space(room, tmp_path, monkeypatch):
     settings = {"n_trials": 1, "trial_rows": 16, "rungs": 1, "space": space}
     name = create(**room, settings=settings)
     assert search(name, 0, **room, settings=settings) == 1
-    from components.task import part
+    from components.tasks import part
 
     chosen = tune_settings(part("train", "transcription"), settings)
     assert chosen.space.accumulation == (1,) and chosen.trial_rows == 16 and chosen.start["learning_rate"] == 2e-3

@@ -8,8 +8,8 @@ from components.recordings.tables import QUARANTINE, read_quarantine, read_stage
 from components.transcribe.component import transcribe as component
 from components.transcribe.run import transcribe
 from components.transcribe.settings import TranscribeSettings
-from serving.errors import SluiceError
-from serving.verdict import Verdict, write_verdicts
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import Verdict, write_verdicts
 
 
 @pytest.fixture(scope="module")

@@ -6,14 +6,14 @@ import pytest
 from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
 from tiny_encoder import make_base, make_tables
 
-from components.task import part
+from components.tasks import part
 from components.train.settings import Hyperparameters
 from components.tune.component import best_trial, create_study, search
 from components.tune.report import write_page
 from components.tune.search import search as search_files
 from components.tune.settings import Space, TuneSettings, hyperparameters_of, start_in, trial_settings
 from components.tune.study import OWNER, counts, create, join, release_dead
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 SPACE = {"rank": [2, 4], "batch": [8, 16], "precision": ["fp32"], "learning_rate": [0.001, 0.02]}
 SETTINGS = {"n_trials": 4, "startup_trials": 2, "trial_rows": 32, "rungs": 2, "space": SPACE}

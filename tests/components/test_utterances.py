@@ -14,12 +14,13 @@ from components.recordings.settings import RecordingSettings
 from components.recordings.sound import Sound
 from components.recordings.sources import SAMPLES
 from components.recordings.tables import read_stage
+from components.tasks.highlights import data as highlights
+from components.tasks.transcription import data as transcription
 from components.utterances.component import utterances as component
 from components.utterances.run import utterances
 from components.utterances.settings import UtteranceSettings
-from components.validate import highlights, transcription
 from components.validate.settings import SpeechSettings, SummarySettings
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 @pytest.fixture(scope="module")

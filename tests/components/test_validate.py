@@ -3,12 +3,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from components.tasks.retrieval.data import check
 from components.validate.checks import damage, english, letters
-from components.validate.retrieval import check
 from components.validate.run import Outputs, validate
 from components.validate.settings import ValidateSettings
-from serving.errors import SluiceError
-from serving.verdict import read_verdicts
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import read_verdicts
 
 CATEGORIES = ("what", "how", "why", "parameters")
 LINES = ("a shelf of books", "rows of a store", "the open window", "his old garden", "ten red apples", "a bowl of soup")

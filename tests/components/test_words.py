@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from components.evaluate.words import Edits, cer, edits, errors, normalise, unit_of, wer
-from components.train.transcription.errors import word_errors
+from components.tasks.transcription.learning.errors import word_errors
+from components.tasks.transcription.words import Edits, cer, edits, errors, normalise, unit_of, wer
 
 
 def test_texts_are_compared_without_case_punctuation_fillers_spelling_and_the_form_of_numbers():

@@ -65,8 +65,8 @@ def make_speech_bundle(model: Path, directory: Path) -> Path:
     """A bundle of task transcription with the fp32 graphs of a model directory; exporting takes seconds."""
     import shutil
 
-    from components.quantize.whisper_graphs import export_fp32
-    from serving.bundle import Bundle, Lineage, Variant
+    from components.tasks.transcription.whisper_graphs import export_fp32
+    from serving.contract.bundle import Bundle, Lineage, Variant
     from serving.transcription.schema import INPUTS, OUTPUTS
     from serving.transcription.spec import read_speech
 

@@ -8,8 +8,6 @@ import time
 
 import pytest
 
-from components.base.transcription import fetch
-from components.quantize.whisper_graphs import export_fp32, quantise
 from components.rollout.cluster import Cluster
 from components.rollout.drill import faults
 from components.rollout.drill.__main__ import control_plane, run
@@ -19,8 +17,10 @@ from components.rollout.modes import observe, with_percent
 from components.rollout.operate import status
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
+from components.tasks.transcription.base import fetch
+from components.tasks.transcription.whisper_graphs import export_fp32, quantise
 from load_tests.asked import write_asked
-from serving.bundle import Bundle, Lineage, Variant
+from serving.contract.bundle import Bundle, Lineage, Variant
 from serving.transcription.schema import INPUTS, OUTPUTS
 from serving.transcription.spec import read_speech
 
@@ -156,7 +156,7 @@ from pathlib import Path
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
 from load_tests.asked import write_asked
-from serving.bundle import Bundle, Lineage, Variant
+from serving.contract.bundle import Bundle, Lineage, Variant
 from serving.transcription.schema import INPUTS, OUTPUTS
 from serving.transcription.spec import read_speech
 settings = RolloutSettings(**{2})

@@ -23,7 +23,7 @@ from monitoring_files import RULES, alertmanager_config, plain, tool
 from prometheus_client.parser import text_string_to_metric_families
 
 from components.register import registry
-from serving.verdict import Verdict
+from serving.contract.verdict import Verdict
 
 PREDICT = "/v1/models/codebase:predict"
 DAY = 86_400

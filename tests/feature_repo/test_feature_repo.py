@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from feature_repo.paths import REPO, config_file
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def test_the_homes_configuration_differs_from_the_repositorys_only_in_its_paths(tmp_path, monkeypatch):
@@ -36,7 +36,7 @@ def test_another_profiles_file_is_taken_as_it_is_and_must_exist(tmp_path, monkey
 @pytest.mark.e2e
 def test_a_vote_travels_through_feasts_own_server_into_the_features_that_serving_reads(tmp_path, monkeypatch):
     from components.featurize.run import FeaturizeSettings, run
-    from serving.features import OnlineFeatures
+    from serving.core.features import OnlineFeatures
     from serving.feedback import FeedbackStore
 
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "home"))

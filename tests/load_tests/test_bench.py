@@ -8,8 +8,8 @@ from load_tests.bench.inputs import find_bundle, find_model, make_questions
 from load_tests.bench.judge import judge, kept_quality
 from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTED, ROUTES, UNBATCHED, Measured, Row
 from load_tests.bench.page import word, write_page
-from serving.bundle import Bundle
-from serving.errors import SluiceError
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
 
 
 def figures(peer: float = 100, ours: float = 700) -> Measured:

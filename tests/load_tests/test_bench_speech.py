@@ -4,7 +4,7 @@ from load_tests.bench.speech.engines import FASTER, OPENAI, OURS8, OURS32, TRANS
 from load_tests.bench.speech.judge import judge
 from load_tests.bench.speech.measure import Hour, Row, check, sounds
 from load_tests.bench.speech.shapes import make_model, openai_names
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def rows(**seconds: float) -> list[Row]:

@@ -11,7 +11,7 @@ from load_tests.protocols import PROTOCOLS
 from load_tests.questions import read_questions
 from load_tests.report import write_report
 from load_tests.slo import SLO, judge, read_slo
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def samples(n=600, seconds=10.0, ms=20.0, errors=0, task="retrieval"):

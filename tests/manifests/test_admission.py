@@ -15,7 +15,7 @@ from manifests.check.combinations import ENGINES, _combined, check
 from manifests.check.values import read_values
 from manifests.check.webhook import webhook_errors
 from pipelines import client
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 PLACE = {"namespace": "n"}
 

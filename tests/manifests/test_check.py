@@ -24,7 +24,7 @@ from manifests.check.combinations import (
 from manifests.check.policy import pod_of
 from manifests.check.references import SECRETS
 from manifests.check.values import CONSTANTS, SETTINGS, read_values
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 STAGING = OVERLAYS / "staging"
 

@@ -12,9 +12,9 @@ import pytest
 import yaml
 from monitoring_files import MONITORING, RULES, plain
 
-from serving.features import OnlineFeatures
+from serving.core.features import OnlineFeatures
+from serving.core.metrics import ServerMetrics
 from serving.feedback import FeedbackStore
-from serving.metrics import ServerMetrics
 
 ROOT = MONITORING.parents[1]
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((MONITORING / "dashboards").glob("*.json"))}

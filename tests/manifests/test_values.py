@@ -7,7 +7,7 @@ import pytest
 from manifests.check.build import MANIFESTS, OVERLAYS, build
 from manifests.check.combinations import _combined
 from manifests.check.values import SETTINGS, read_values
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 TEXT = (OVERLAYS / "staging" / "values" / "values.env").read_text()
 

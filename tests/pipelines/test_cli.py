@@ -9,10 +9,10 @@ from threaded import serving
 from toy_listener import ToyListener, wav
 
 from pipelines.client import post
-from pipelines.speech import _upload
-from serving.access import read_access
-from serving.errors import SluiceError
-from serving.limits import Limits
+from pipelines.systems.lectures.verbs import _upload
+from serving.contract.access import read_access
+from serving.contract.errors import SluiceError
+from serving.core.limits import Limits
 
 
 def sluice(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -93,7 +93,7 @@ def test_how_a_model_is_served_stands_in_the_systems_yaml(tmp_path: Path, monkey
 
 @pytest.mark.parametrize("system", ["codebase", pytest.param("lectures", marks=pytest.mark.e2e)])
 def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(system: str, tmp_path: Path) -> None:
-    own = yaml.safe_load((Path(__file__).parents[2] / "pipelines" / f"{system}.yaml").read_text())
+    own = yaml.safe_load((Path(__file__).parents[2] / "pipelines" / "systems" / system / "settings.yaml").read_text())
     release = own.setdefault("transcriber", {}) if system == "lectures" else own
     release["rollout"] = {"window_s": 17}
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(own))

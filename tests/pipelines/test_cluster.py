@@ -8,7 +8,7 @@ import yaml
 
 from pipelines.cluster import OWN, on_cluster, read_cluster
 from pipelines.compiling import Compiled, compile_system
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 def settings(tmp_path: Path, text: str) -> Path:
@@ -113,7 +113,7 @@ def test_the_form_of_a_run_explains_itself(compiled: Compiled) -> None:
 def test_what_only_a_cluster_knows_is_ignored_by_a_laptop(tmp_path: Path) -> None:
     from kfp import dsl, local
 
-    from components.step import step
+    from components.common.step import step
     from pipelines.tasks import named
 
     @step

@@ -25,7 +25,7 @@ def test_the_digest_of_a_step_reaches_imports_inside_functions_but_not_other_ste
 def test_a_step_is_known_by_its_code_for_its_own_kind_of_model(tmp_path: Path) -> None:
     file = tmp_path / "some.py"
     file.write_text('part("train", spec.task)\nTASKS = {"retrieval": "serving.retrieval.retriever:Retriever"}\n')
-    assert _imports(file, "transcription") == {"components.train.transcription", "serving.retrieval.retriever"}
+    assert _imports(file, "transcription") == {"components.tasks.transcription.learning", "serving.retrieval.retriever"}
     room = "components.train.component"
     assert code_digest(room, "retrieval") != code_digest(room, "transcription")
 

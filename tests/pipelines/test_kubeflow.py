@@ -19,7 +19,7 @@ from pipelines import follow, kubeflow
 from pipelines.cli import app
 from pipelines.compiling import Compiled
 from pipelines.systems import remote_revision
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 
 @pytest.fixture(autouse=True)

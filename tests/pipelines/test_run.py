@@ -10,12 +10,12 @@ import pytest
 from rich.console import Console
 
 from pipelines.run import run
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 TINY = '''
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output
-from components.step import step
+from components.common.step import step
 
 @step
 def write(word: str, out: Output[Dataset]):
@@ -26,7 +26,7 @@ def write(word: str, out: Output[Dataset]):
 def read(data: Input[Dataset], patience: float):
     """Refuse a word that is bad, after a while."""
     import time
-    from serving.errors import SluiceError
+    from serving.contract.errors import SluiceError
     print("reading", flush=True)
     time.sleep(patience)
     word = open(data.path).read()

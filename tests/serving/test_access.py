@@ -15,9 +15,9 @@ import pytest
 from threaded import Live, serving
 from toy_listener import ToyListener, wav
 
-from serving.access import Access, bearer, read_access
-from serving.errors import SluiceError
-from serving.limits import Limits
+from serving.contract.access import Access, bearer, read_access
+from serving.contract.errors import SluiceError
+from serving.core.limits import Limits
 
 ANNA, BERT = "anna-0123456789abcdef", "bert-fedcba9876543210"
 PREDICT = "/v1/models/ears:predict"

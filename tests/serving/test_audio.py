@@ -20,7 +20,7 @@ import toy_listener
 from threaded import serving
 from toy_listener import ToyListener, segment, wav
 
-from serving.limits import Limits
+from serving.core.limits import Limits
 
 OPENAI = "/openai/v1/audio/transcriptions"
 V1, V2 = "/v1/models/ears:predict", "/v2/models/ears/infer"

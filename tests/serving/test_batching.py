@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from serving.batching import Batcher
-from serving.refusals import Refused
+from serving.contract.refusals import Refused
+from serving.core.batching import Batcher
 
 
 class Seen:

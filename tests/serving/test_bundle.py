@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.bundle import Bundle
-from serving.errors import SluiceError
-from serving.load import load
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.load import load
 
 
 def test_reads_back_what_it_wrote(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_missing_part_is_one_clear_error(tiny_bundle: Path, tmp_path: Path, pa
 def test_serving_loads_neither_torch_nor_the_training_floor(tiny_bundle: Path) -> None:
     heavy = "{'torch', 'feast', 'mlflow', 'kfp', 'bm25s', 'scipy', 'transformers', 'components', 'pipelines'}"
     code = (
-        f"import sys; from serving.load import load; p = load({str(tiny_bundle)!r}); p.warm(); p.close(); "
+        f"import sys; from serving.contract.load import load; p = load({str(tiny_bundle)!r}); p.warm(); p.close(); "
         f"print(sorted({heavy} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

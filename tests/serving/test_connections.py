@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 import pytest
 
-from serving import bodies, connections
-from serving.limits import App, Gate, Intake, Limits, Scope, send_json
-from serving.metrics import ServerMetrics
-from serving.options import Options
-from serving.request_log import RequestLog
-from serving.server import _listen, _uvicorn
-from serving.transcriptions import unless_gone
+from serving.core import bodies, connections
+from serving.core.limits import App, Gate, Intake, Limits, Scope, send_json
+from serving.core.metrics import ServerMetrics
+from serving.core.options import Options
+from serving.core.request_log import RequestLog
+from serving.core.server import _listen, _uvicorn
+from serving.transcription.routes import unless_gone
 
 PATH = "/v1/models/m:predict"
 HALF = b"POST " + PATH.encode() + b" HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\nx"
@@ -224,7 +224,7 @@ def test_what_follows_a_chunked_body_is_bounded_and_is_no_header_of_it() -> None
 
 
 def test_who_does_not_read_an_answer_does_not_keep_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serving.server.UNREAD_MS", 1000)
+    monkeypatch.setattr("serving.core.server.UNREAD_MS", 1000)
 
     async def talks(scope: Scope, receive: Any, send: Any) -> None:
         async def talk() -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from serving import features
-from serving.features import NUMBERS, OnlineFeatures, from_snapshot
+from serving.core import features
+from serving.core.features import NUMBERS, OnlineFeatures, from_snapshot
 
 SNAPSHOT = pd.DataFrame({"passage_id": ["a", "b"], "kind": ["class", "method"], **dict.fromkeys(NUMBERS, [3, 4])})
 

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from sqlalchemy import select
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled, votes_by_revision
 from serving.feedback.tables import connect, served, utc_now
 

@@ -22,13 +22,13 @@ from sqlalchemy import create_engine, inspect, text
 from threaded import serving
 from toy_listener import ToyListener, wav
 
-from serving.access import read_access
-from serving.errors import SluiceError
+from serving.contract.access import read_access
+from serving.contract.errors import SluiceError
+from serving.contract.refusals import Refused
+from serving.core.limits import Limits
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled
 from serving.feedback.reviews import accepted, all_corrections, decide
 from serving.feedback.votes import Vote
-from serving.limits import Limits
-from serving.refusals import Refused
 
 SAID = {"segments": [{"start": 0.0, "end": 2.0, "text": "one\0two \ud800"}], "duration": 2.0}
 

@@ -9,11 +9,11 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.refusals import Refused
 from serving.feedback import FeedbackStore, corrections, daily_counts, feedback_count, labelled, votes_by_revision
 from serving.feedback.reviews import accepted, all_corrections, decide
 from serving.feedback.votes import Rate, Vote, client_of, pseudonym
-from serving.refusals import Refused
 
 HEARD, OTHER = "ab" * 32, "cd" * 32
 SAID = {

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from serving.generate import FAILURES_BEFORE_REST, Generator, Writer, citations_wrong, cited
+from serving.retrieval.generate import FAILURES_BEFORE_REST, Generator, Writer, citations_wrong, cited
 
 SOURCES = [
     {"path": "a.py", "name": "pad", "text": "Pads every sequence of the batch to the longest sequence."},
@@ -138,11 +138,11 @@ def test_without_a_url_results_pass_untouched() -> None:
 def test_the_served_model_lets_the_generator_write_from_its_own_sources(
     endpoint: Any, tiny_bundle: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from serving.contract.load import load
+    from serving.core.metrics import ServerMetrics
+    from serving.core.model import ServedModel
+    from serving.core.options import Options
     from serving.feedback import FeedbackStore
-    from serving.load import load
-    from serving.metrics import ServerMetrics
-    from serving.model import ServedModel
-    from serving.options import Options
 
     server, url = endpoint
     monkeypatch.setenv("SLUICE_GENERATOR_URL", url)

@@ -4,14 +4,14 @@ import shutil
 import numpy as np
 import pytest
 
-from serving.bundle import Bundle
-from serving.errors import SluiceError
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.load import load
 from serving.highlights.features import CENTROID, NAMES, of_texts, with_centroid
 from serving.highlights.head import Head
 from serving.highlights.schema import INPUTS, OUTPUTS, read
 from serving.highlights.select import Selection, choose
 from serving.highlights.text import from_segments, split, words
-from serving.load import load
 
 TEXT = (
     "Logging takes a while to learn. A handler sends each record to its destination. I had lunch. "

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from laptop_driver import GROUP, ISVC, ask, condition, load, run_laptop, service, wait_for
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.laptop import process
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.laptop.graph.body import Body
 from serving.laptop.graph.condition import exists
 from serving.laptop.graph.steps import Answer, Unroutable, Walk

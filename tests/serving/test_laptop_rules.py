@@ -2,7 +2,7 @@ from collections import Counter
 
 import pytest
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.laptop.patch import json_patch, merge_patch
 from serving.laptop.router import Splitter
 from serving.laptop.rules import Revisions, Target, settle

@@ -8,8 +8,8 @@ import pytest
 from kubernetes import client
 from laptop_driver import GRAPHS, GROUP, ISVC, ask, condition, load, run_laptop, wait_for
 
-from serving.errors import SluiceError
-from serving.laptop.modes import unchanged_mode
+from serving.contract.errors import SluiceError
+from serving.contract.modes import unchanged_mode
 from serving.laptop.standard.rules import overlay, weights, workloads
 from serving.laptop.validate import validate_change, validate_inference_service
 

@@ -4,12 +4,12 @@ import json
 import time
 from typing import Any
 
-from serving.access import EVERYBODY, Access
-from serving.bodies import SLOWEST
-from serving.call import current
-from serving.limits import App, Gate, Intake, Limits, Message, send_json
-from serving.metrics import ServerMetrics
-from serving.request_log import RequestLog
+from serving.contract.access import EVERYBODY, Access
+from serving.core.bodies import SLOWEST
+from serving.core.call import current
+from serving.core.limits import App, Gate, Intake, Limits, Message, send_json
+from serving.core.metrics import ServerMetrics
+from serving.core.request_log import RequestLog
 
 LIMITS = Limits(in_flight=2, deadline=0.3, body=100)
 

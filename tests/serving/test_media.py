@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from tones import RATE, record, sound
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media import NoMedia, Recording, blocks, cut, measure, probe
 
 SPOKEN = sound((0.5, 0), (2.0, 0.4), (0.5, 0), (2.0, 0.4))

@@ -21,7 +21,7 @@ from tones import RATE, record, sound
 from toy_listener import Second, ToyListener
 from toy_listener import wav as tone
 
-from serving.limits import Limits
+from serving.core.limits import Limits
 from serving.media import Leash, NoMedia, Recording, Stopped, blocks, probe
 
 OPENAI = "/openai/v1/audio/transcriptions"
@@ -68,7 +68,7 @@ import resource, sys
 sys.path.insert(0, sys.argv[1])
 from hostile import huge_index, pictures
 from serving.media import blocks, probe, sandbox
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 data = {make}
 for read in (probe, lambda data: list(blocks(data))):
     try:

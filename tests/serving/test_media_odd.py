@@ -12,7 +12,7 @@ import pytest
 from hostile import wav
 from tones import RATE, encode, sound
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 from serving.media import Leash, Recording, blocks, cut, length, measure, probe
 
 TALK = sound((0.5, 0), (2.0, 0.4), (0.5, 0), (1.5, 0.4), (0.5, 0))

@@ -14,11 +14,11 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from load_tests.slo import read_slo
-from serving.app import Plane
-from serving.features import OnlineFeatures
+from serving.core.app import Plane
+from serving.core.features import OnlineFeatures
+from serving.core.metrics import SECONDS, ServerMetrics, characters
+from serving.core.request_log import RequestLog
 from serving.feedback import FeedbackStore
-from serving.metrics import SECONDS, ServerMetrics, characters
-from serving.request_log import RequestLog
 
 SLO = Path(__file__).parents[2] / "load_tests" / "slo"
 

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving.errors import SluiceError
-from serving.onnx_encoder import OnnxEncoder, plan
+from serving.contract.errors import SluiceError
+from serving.core.onnx_encoder import OnnxEncoder, plan
 
 TEXTS = ["read the bundle", "a", "", "the encoder turns texts into vectors " * 9, "write it whole or not at all", "a"]
 

@@ -10,13 +10,13 @@ from browser import Browser, needs_chromium
 from threaded import Live, serving
 from toy_listener import ToyListener, wav
 
-from serving.access import read_access
-from serving.bundle import Bundle
-from serving.errors import SluiceError
+from serving.contract.access import read_access
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+from serving.contract.load import load
+from serving.core.limits import Limits
+from serving.core.peers import addresses
 from serving.feedback import corrections, labelled
-from serving.limits import Limits
-from serving.load import load
-from serving.peers import addresses
 
 SAMPLES = Path(__file__).parents[2] / "components/recordings/samples"
 LIMITS = Limits(upload=10_000_000)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from test_server import free_port, start
 
-from serving.ready import main
+from serving.core.ready import main
 
 
 def test_the_health_check_passes_once_the_model_is_ready(tiny_bundle: Path, tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from jsonschema import Draft202012Validator
 
-from serving.errors import SluiceError
-from serving.load import load
+from serving.contract.errors import SluiceError
+from serving.contract.load import load
 from serving.retrieval.answer import Answers, passage_sentences
 from serving.retrieval.bm25 import Bm25
 from serving.retrieval.calibration import Calibration, margins, probabilities

@@ -5,9 +5,9 @@ from typing import Any
 import orjson
 import pytest
 
-from serving.refusals import Refused
+from serving.contract.refusals import Refused
+from serving.core.tensors import instances_of, request_of
 from serving.retrieval.schema import INPUTS
-from serving.tensors import instances_of, request_of
 
 
 def body(parameters: Any = None, more: Any = None, **change: Any) -> bytes:

@@ -7,8 +7,8 @@ import pytest
 from tiny_whisper import make_general_whisper, make_speech_bundle
 from tones import RATE, encode, record, sound
 
-from serving.errors import SluiceError
-from serving.load import load
+from serving.contract.errors import SluiceError
+from serving.contract.load import load
 from serving.media import NoMedia
 from serving.transcription.decode import Decoder, Settings, Task
 from serving.transcription.graphs import Graphs

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_whisper import GENERAL, make_general_whisper
 
-from serving.bundle import SpeechSpec
-from serving.errors import SluiceError
+from serving.contract.bundle import SpeechSpec
+from serving.contract.errors import SluiceError
 from serving.transcription.decode import Said
 from serving.transcription.formats import stamp, verbose, write
 from serving.transcription.rules import Rules, compression, loop

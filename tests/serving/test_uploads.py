@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from serving.refusals import Refused
-from serving.uploads import Upload, clean_name, taken
+from serving.contract.refusals import Refused
+from serving.transcription.uploads import Upload, clean_name, taken
 
 
 def encode(**options: Any) -> tuple[bytes, bytes]:

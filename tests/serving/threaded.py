@@ -12,9 +12,9 @@ from typing import Any
 
 import httpx
 
-from serving.limits import Limits
-from serving.options import Options
-from serving.server import Server
+from serving.core.limits import Limits
+from serving.core.options import Options
+from serving.core.server import Server
 
 
 @dataclass

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.bundle import Bundle
-from serving.errors import SluiceError
+from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
 
 RATE = 16_000
 

@@ -32,7 +32,7 @@ def main(
 ) -> None:
     """Break canaries on purpose while users ask; exit with 1 when one is not rolled back in time, or a user notices."""
     from components.rollout.release import asked_before
-    from serving.errors import SluiceError
+    from serving.contract.errors import SluiceError
 
     try:
         if bundle is None and asked is None and asked_before(system).is_file():
@@ -104,8 +104,8 @@ def control_plane(place: Path, port: int) -> Iterator[None]:
 
 
 def _bundle(given: Path | None, system: str) -> Path:
-    from serving.errors import SluiceError
-    from serving.files import home
+    from serving.contract.errors import SluiceError
+    from serving.contract.files import home
 
     if given:
         found = [given] if (given / "bundle.json").is_file() else []

@@ -9,8 +9,8 @@ from typing import Any
 import yaml
 
 from components.rollout.manifests import read_manifests
-from components.task import part
-from serving.bundle import Bundle
+from components.tasks import part
+from serving.contract.bundle import Bundle
 
 
 def copy_bundle(bundle: Path, target: Path, note: str) -> Path:

@@ -13,10 +13,10 @@ from components.rollout.release import Candidate, carry_out
 from components.rollout.run import Outcome
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
-from components.task import part
+from components.tasks import part
 from load_tests.slo import read_slo
-from serving.bundle import Bundle
-from serving.files import digest
+from serving.contract.bundle import Bundle
+from serving.contract.files import digest
 
 WITHIN_S = 30.0
 

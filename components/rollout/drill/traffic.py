@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from serving.access import bearer
+from serving.contract.access import bearer
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -28,8 +28,8 @@ def main() -> int:
     from load_tests.bench.page import aim, shown, word
     from load_tests.bench.speech.judge import judge
     from load_tests.bench.speech.measure import Hour, Plan, Row, hour, measure
-    from serving.errors import SluiceError
-    from serving.files import atomic_file, home
+    from serving.contract.errors import SluiceError
+    from serving.contract.files import atomic_file, home
 
     plan = Plan(tuple(flags.shapes.split(",")), flags.tokens, flags.together, flags.rounds, flags.threads)
     try:

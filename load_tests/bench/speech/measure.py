@@ -14,7 +14,7 @@ import numpy as np
 
 from load_tests.bench.speech.engines import Engine, open_engines
 from load_tests.bench.speech.shapes import make_graphs, make_model
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 RATE, SECONDS = 16_000, 30
 Say = Callable[[str], None]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 SHAPES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12)}
 """Width, layers of encoder and of decoder, heads: Radford et al. (2022), table 1."""
@@ -61,7 +61,8 @@ def make_graphs(model: Path, folder: Path) -> Path:
     """Our graphs of a model directory: ``folder``/{fp32,int8}. Errors: `SluiceError` if the export fails."""
     # This floor imports nothing from components, so the exporter runs as the program of its own that it is.
     code = (
-        "import sys; from components.quantize.whisper_graphs import export_fp32, quantise; m, o = sys.argv[1:]; "
+        "import sys; from components.tasks.transcription.whisper_graphs import export_fp32, quantise; "
+        "m, o = sys.argv[1:]; "
         "export_fp32(m, o + '/fp32'); quantise(o + '/fp32', o + '/int8')"
     )
     done = subprocess.run([sys.executable, "-c", code, str(model), str(folder)], capture_output=True, text=True)

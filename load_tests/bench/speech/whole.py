@@ -12,7 +12,7 @@ from pathlib import Path
 
 def main() -> None:
     """Transcribe once, words with their times included."""
-    from serving.bundle import Bundle, Lineage, Variant
+    from serving.contract.bundle import Bundle, Lineage, Variant
     from serving.transcription.decode import Settings
     from serving.transcription.graphs import Graphs
     from serving.transcription.schema import INPUTS, OUTPUTS

@@ -11,7 +11,7 @@ import re
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
 
 _QUERY = re.compile(r"^(?P<key>.*?)\s*(?P<op>==|!=|<=|>=|!%|<|>|%)\s*(?P<value>.*)$", re.DOTALL)
 _ABSENT = object()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
+from serving.contract.modes import STANDARD, deployment_mode
 from serving.laptop.graph.front import Front, Target
-from serving.laptop.modes import STANDARD, deployment_mode
 from serving.laptop.ports import open_port
 from serving.laptop.standard.rules import workloads
 from serving.laptop.store import Key, Object, Store, now

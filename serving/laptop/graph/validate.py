@@ -3,9 +3,9 @@
 import re
 from typing import Any
 
-from serving.errors import SluiceError
+from serving.contract.errors import SluiceError
+from serving.contract.modes import deployment_mode
 from serving.laptop.graph.condition import parse
-from serving.laptop.modes import deployment_mode
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")
 _SPEC = {

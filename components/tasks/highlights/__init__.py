@@ -1,0 +1,1 @@
+"""Highlights: the sentences of a text that sum it up."""

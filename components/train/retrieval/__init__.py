@@ -1,5 +1,0 @@
-"""How retrieval learns: questions beside their passages, in-batch and mined hard negatives, protocol "withheld"."""
-
-from components.train.retrieval.contrast import STUDY, ContrastiveLearner, Settings, learner, read
-
-__all__ = ["STUDY", "ContrastiveLearner", "Settings", "learner", "read"]

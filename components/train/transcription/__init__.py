@@ -1,5 +1,0 @@
-"""How transcription learns: teacher forcing on perturbed and masked windows, word errors on the validation split."""
-
-from components.train.transcription.speech import STUDY, Settings, SpeechLearner, learner, read
-
-__all__ = ["STUDY", "Settings", "SpeechLearner", "learner", "read"]

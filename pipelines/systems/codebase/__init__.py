@@ -1,0 +1,1 @@
+"""codebase: cited answers about a source tree."""

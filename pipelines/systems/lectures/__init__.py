@@ -1,0 +1,1 @@
+"""lectures: transcripts, bullets and answers from recordings."""

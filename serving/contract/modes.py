@@ -1,0 +1,27 @@
+"""KServe's two deployment modes: which one an InferenceService is in."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from serving.contract.errors import SluiceError
+
+ANNOTATION = "serving.kserve.io/deploymentMode"
+KNATIVE, STANDARD = "Knative", "Standard"
+# ParseDeploymentMode in KServe's pkg/constants still takes the names of before 0.16.
+_NAMES = {KNATIVE: KNATIVE, "Serverless": KNATIVE, STANDARD: STANDARD, "RawDeployment": STANDARD}
+
+
+def deployment_mode(obj: Mapping[str, Any]) -> str:
+    """Knative or Standard: what the annotation says, else the status, else Knative; SluiceError for anything else."""
+    asked = (obj["metadata"].get("annotations") or {}).get(ANNOTATION)
+    mode = asked or (obj.get("status") or {}).get("deploymentMode") or KNATIVE
+    if mode not in _NAMES:
+        raise SluiceError(f"annotation {ANNOTATION}: {mode!r}; expected {KNATIVE} or {STANDARD}")
+    return _NAMES[mode]
+
+
+def unchanged_mode(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+    """Raise SluiceError when an update asks for another mode than the one the object is in."""
+    before, after = deployment_mode(old), deployment_mode({**new, "status": old.get("status")})
+    if before != after:
+        raise SluiceError(f"update rejected: deploymentMode cannot be changed from {before!r} to {after!r}")

@@ -1,0 +1,1 @@
+"""The server around any model; nothing here knows a task."""
