@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from load_tests.plan import COLUMNS, PLAN_VARIABLE, Plan, Target
 from serving.contract.errors import SluiceError
-from serving.laptop.process import die_with_parent
+from serving.contract.processes import die_with_parent
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,6 +19,7 @@ from pipelines import run as runs
 from pipelines.client import gates_table, last_verdicts, not_ready, services
 from pipelines.systems import SYSTEMS
 from serving.contract.files import home
+from serving.contract.processes import die_with_parent
 from serving.laptop import process
 
 READY_S = 60.0  # what the control plane gives a new revision
@@ -58,7 +59,7 @@ class FeatureServer:
                     stderr=log,
                     stdin=subprocess.DEVNULL,
                     # SIGTERM, not SIGKILL: its workers outlive a master that could not end them.
-                    preexec_fn=functools.partial(process.die_with_parent, os.getpid(), signal.SIGTERM),
+                    preexec_fn=functools.partial(die_with_parent, os.getpid(), signal.SIGTERM),
                     start_new_session=True,
                 )
 

@@ -34,8 +34,7 @@ from components.rollout.objects import (
     notes_of,
 )
 from serving.contract.errors import SluiceError
-from serving.contract.modes import ANNOTATION, STANDARD, deployment_mode
-from serving.laptop.standard.rules import SCALING, workload_name
+from serving.contract.modes import ANNOTATION, SCALING, STANDARD, deployment_mode, workload_name
 
 HANDOVER: tuple[int, ...] = (100,)
 # The status says when the route was written, and nothing says when the gateway follows: it takes well under a second.

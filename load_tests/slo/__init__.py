@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from load_tests.answers import UNITS
+from load_tests import answers
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict
 
@@ -69,7 +69,7 @@ def figures(samples: "pd.DataFrame", protocol: str = "") -> dict[str, float | in
 
     Percentiles are of answered requests only: a refused connection is quick, and would flatter them. The rate counts
     answered requests over the window's own length, from the first request's start to the last answer; so does that of
-    the task's own units, such as ``audio_s_per_s`` (see `load_tests.answers.UNITS`).
+    the task's own units, such as ``audio_s_per_s`` (see `serving.contract.task.Task`).
     """
     end = f"_{protocol}" if protocol else ""
     if not len(samples):
@@ -96,7 +96,7 @@ def figures(samples: "pd.DataFrame", protocol: str = "") -> dict[str, float | in
 
 def units_of(samples: "pd.DataFrame") -> str:
     """Name of the figure that counts the task's own units; "" where requests alone count."""
-    return UNITS.get(str(samples["task"].iloc[0]), "") if len(samples) else ""
+    return answers.units_of(str(samples["task"].iloc[0])) if len(samples) else ""
 
 
 def answered(samples: "pd.DataFrame") -> "pd.Series[bool]":

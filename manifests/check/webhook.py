@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from manifests.check.build import Object, label, quantity
-from serving.contract.modes import ANNOTATION, STANDARD
-from serving.laptop.standard.rules import SCALING
+from serving.contract.modes import ANNOTATION, SCALING, STANDARD
 
 AUTOSCALER = "serving.kserve.io/autoscalerClass"
 _CLASSES = ("hpa", "external", "keda", "none")

@@ -26,11 +26,15 @@ class Predictor(Protocol):
     def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Answer a batch of parsed instances: one result dict each, in order, shaped as the bundle's output schema."""
 
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts as vectors: float32 [n, dim], L2-normalised. Only where the task has an encoder."""
-
-    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
-        """Tokens the encoder reads of each text, after truncation: int32 [n]. Only where the task has an encoder."""
-
     def close(self) -> None:
         """Stop background threads. Calling it twice does no harm."""
+
+
+class Encoding(Predictor, Protocol):
+    """A predictor with an encoder of texts."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """Texts as vectors: float32 [n, dim], L2-normalised."""
+
+    def count_tokens(self, texts: Sequence[str]) -> np.ndarray:
+        """Tokens the encoder reads of each text, after truncation: int32 [n]."""

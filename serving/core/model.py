@@ -233,7 +233,7 @@ class ServedModel(kserve.Model):
         return self._batcher
 
 
-def _embed(predictor: Predictor, texts: list[str]) -> list[tuple[np.ndarray, int]]:
+def _embed(predictor: Any, texts: list[str]) -> list[tuple[np.ndarray, int]]:
     return list(zip(predictor.embed(texts), predictor.count_tokens(texts).tolist(), strict=True))
 
 

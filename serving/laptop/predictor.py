@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 
 from serving.contract.errors import SluiceError
-from serving.laptop.process import die_with_parent
+from serving.contract.processes import die_with_parent
 from serving.laptop.router import Upstream
 from serving.laptop.template import Launch, Probe, plan, progress_deadline
 

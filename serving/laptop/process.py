@@ -1,12 +1,10 @@
 """Start the laptop's control plane as a process of its own, and find the one that runs. Standard library only."""
 
 import base64
-import ctypes
 import fcntl
 import functools
 import json
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -19,9 +17,8 @@ from typing import IO
 
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
+from serving.contract.processes import die_with_parent
 
-_LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-_PDEATHSIG = 1  # linux/prctl.h
 _INFO, _LOCK, KUBECONFIG = "control.json", "control.lock", "kubeconfig"
 
 
@@ -124,19 +121,6 @@ def announce(home: Path, access: Access) -> None:
         scratch.write_text(json.dumps(config, indent=1))  # JSON is YAML
     with atomic_file(home / _INFO) as scratch:
         scratch.write_text(json.dumps({"pid": os.getpid(), "api": access.api}))
-
-
-def die_with_parent(parent: int = 0, sign: int = signal.SIGKILL) -> None:
-    """Given to Popen as ``preexec_fn``: the kernel sends ``sign`` to the child once the thread that started it is gone.
-
-    ``parent`` is that process's id; with it a parent that died before this call is noticed too. Linux only; elsewhere
-    nothing happens, and a child outlives a parent that was killed.
-    """
-    if _LIBC is None:
-        return
-    _LIBC.prctl(_PDEATHSIG, sign)
-    if parent and os.getppid() != parent:
-        os._exit(1)
 
 
 def _info(home: Path) -> Info | None:

@@ -4,8 +4,8 @@ import re
 from typing import Any
 
 from serving.contract.errors import SluiceError
-from serving.contract.modes import KNATIVE, STANDARD, deployment_mode, unchanged_mode
-from serving.laptop.standard.rules import SCALING, overlay, workload_name
+from serving.contract.modes import KNATIVE, SCALING, STANDARD, deployment_mode, unchanged_mode, workload_name
+from serving.laptop.standard.rules import overlay
 from serving.laptop.template import progress_deadline
 
 _NAME = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?\Z")

@@ -14,6 +14,7 @@ from serving.contract.bundle import Bundle
 from serving.contract.errors import SluiceError
 from serving.core.features import OnlineFeatures
 from serving.core.onnx_encoder import OnnxEncoder
+from serving.core.schema import Reader
 from serving.retrieval.answer import SOURCES, Answers
 from serving.retrieval.calibration import Calibration, margins, probabilities
 from serving.retrieval.index import Index, encode_all
@@ -21,7 +22,6 @@ from serving.retrieval.known import KnownVectors
 from serving.retrieval.passages import TIMES, with_new_passages
 from serving.retrieval.ranker import Candidates, Ranker, best, candidates, passage_features
 from serving.retrieval.ranking import gold_ranks, gold_rows, served_ranks
-from serving.retrieval.schema import Reader
 
 if TYPE_CHECKING:
     import pandas as pd

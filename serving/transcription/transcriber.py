@@ -10,9 +10,9 @@ from typing import Any
 
 from serving.contract.bundle import Bundle
 from serving.contract.errors import SluiceError
+from serving.core.schema import Reader
 from serving.core.scripts import join
 from serving.media import RATE, Floats, Recording, cut
-from serving.retrieval.schema import Reader
 from serving.transcription.decode import Decoder, Settings, Task
 from serving.transcription.graphs import Graphs
 from serving.transcription.mel import log_mel

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from load_tests.answers import is_correct, word_errors
+from load_tests.answers import is_correct
 from load_tests.asked import read_asked, write_asked
 from load_tests.plan import PERSONAS, PLAIN, Target
 from load_tests.protocols import PROTOCOLS
@@ -12,6 +12,7 @@ from load_tests.questions import read_questions
 from load_tests.report import write_report
 from load_tests.slo import SLO, judge, read_slo
 from serving.contract.errors import SluiceError
+from serving.contract.texts import word_errors
 
 
 def samples(n=600, seconds=10.0, ms=20.0, errors=0, task="retrieval"):

@@ -32,7 +32,7 @@ def test_refuses_what_is_no_bundle_of_this_format(tmp_path: Path, text: str) -> 
 def test_names_the_tasks_it_can_serve(tiny_bundle: Path, tmp_path: Path) -> None:
     data = json.loads((tiny_bundle / "bundle.json").read_text()) | {"task": "juggling"}
     (tmp_path / "bundle.json").write_text(json.dumps(data))
-    with pytest.raises(SluiceError, match="unknown task 'juggling'; this version serves retrieval"):
+    with pytest.raises(SluiceError, match="unknown task 'juggling'; this version serves highlights, retrieval"):
         load(tmp_path)
 
 

@@ -11,8 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-# A canary has a fixed number of replicas: the webhook refuses these on it.
-SCALING = ("maxReplicas", "scaleTarget", "scaleMetric", "scaleMetricType", "autoScaling")
+from serving.contract.modes import SCALING, workload_name
 
 
 @dataclass(frozen=True)
@@ -28,11 +27,6 @@ class Workload:
     predictor: Mapping[str, Any]
     percent: int | None
     replicas: int
-
-
-def workload_name(service: str, variant: str) -> str:
-    """Name of the Deployment and Service of a predictor; ``variant`` is ``predictor.name``, "" without one."""
-    return "-".join(filter(None, (service, variant, "predictor")))
 
 
 def workloads(service: Mapping[str, Any]) -> tuple[Workload, ...]:
