@@ -5,14 +5,14 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import click
 import typer
 
 from pipelines import corrections
 from pipelines.remote import commands
-from pipelines.systems import SYSTEMS, known
+from pipelines.systems import known, systems
 from serving.contract.errors import SluiceError
 
 app = typer.Typer(
@@ -23,12 +23,12 @@ app = typer.Typer(
     help="Pipelines from raw sources to a KServe endpoint; no model reaches users without passing measured gates.",
 )
 app.add_typer(commands)
-QUESTIONS = (
-    "My disk fills up with checkpoints, which setting limits how many are kept?",
-    "How can I find a batch size that does not run out of memory automatically?",
-    "How do I turn a Python function with type hints into a tool schema for a chat model?",
-)
+SYSTEMS = systems()
+ANSWERING = [name for name, system in SYSTEMS.items() if system.answers]
+DEMOS = [name for name in ANSWERING if SYSTEMS[name].questions]
+ENDPOINTS = [endpoint.name for system in SYSTEMS.values() for endpoint in system.endpoints]
 System = Annotated[str, typer.Argument(help=f"The system: {', '.join(SYSTEMS)}.")]
+Endpoint = Annotated[str, typer.Argument(help=f"An endpoint: {', '.join(ENDPOINTS)}.")]
 
 
 def _environment() -> None:
@@ -55,17 +55,14 @@ def run(
     system: System,
     source: Annotated[
         str,
-        typer.Option(
-            help="codebase: directory of Python and Markdown (default: the installed transformers). "
-            "lectures: recordings, as a file, directory or s3:// prefix (default: our own samples)."
-        ),
+        typer.Option(help=" ".join(f"{name}: {system.source.help}." for name, system in SYSTEMS.items())),
     ] = "",
     full: Annotated[bool, typer.Option("--full", help="Every file of the source, not only its core part.")] = False,
     base_model: Annotated[
         str,
         typer.Option(
             help="Model to start from: a Hugging Face id such as openai/whisper-small, a directory, or what comes with "
-            "the project (minilm for codebase, whisper-nano for lectures)."
+            f"the project ({', '.join(f'{system.base_model} for {name}' for name, system in SYSTEMS.items())})."
         ),
     ] = "",
     settings: Annotated[Path | None, typer.Option(help="YAML of settings in place of the system's own.")] = None,
@@ -76,21 +73,24 @@ def run(
 
     if settings:
         os.environ["SLUICE_SETTINGS"] = str(settings.resolve())
-    with release_on_laptop(system, _arguments(known(system), source, full, base_model), port) as passed:
+    with release_on_laptop(system, SYSTEMS[known(system)].arguments(source, full, base_model), port) as passed:
         if not passed:
             raise typer.Exit(3)
 
 
 @app.command()
-def demo(port: Annotated[int, typer.Option(help="First port of the endpoint.")] = 8080) -> None:
-    """Run `codebase` on part of transformers, ask three questions, and keep serving while a person watches."""
+def demo(
+    system: Annotated[str, typer.Argument(help=f"The system: {', '.join(DEMOS)}.")] = DEMOS[0],
+    port: Annotated[int, typer.Option(help="First port of the endpoint.")] = 8080,
+) -> None:
+    """Run a system on its default source, ask its questions, and keep serving while a person watches."""
     from pipelines.client import ask_and_print, endpoint_url
     from pipelines.laptop import release_on_laptop, wait_for_interrupt
 
-    with release_on_laptop("codebase", _arguments("codebase"), port):
-        url = endpoint_url("codebase")
-        for question in QUESTIONS:
-            ask_and_print(url, "codebase", question)
+    asked = SYSTEMS[known(system)]
+    with release_on_laptop(system, asked.arguments(), port):
+        for question in asked.questions:
+            ask_and_print(endpoint_url(asked.answers), asked.answers, question)
         if sys.stdin.isatty():
             wait_for_interrupt()
 
@@ -107,48 +107,17 @@ def serve(port: Annotated[int, typer.Option(help="First port; each endpoint take
 @app.command()
 def ask(
     question: str,
-    system: Annotated[str, typer.Option(help="The system to ask.")] = "codebase",
-    lecture: Annotated[str, typer.Option(help='Ask the lectures: the id of one, or "all".')] = "",
+    system: Annotated[str, typer.Option(help=f"The system to ask: {', '.join(ANSWERING)}.")] = ANSWERING[0],
+    only: Annotated[str, typer.Option(help="Only from this source: a file's path, a recording's id.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
     """Ask the live endpoint one question; prints the answer, its sources with file:line or times, the request id."""
     from pipelines.client import ask_and_print, endpoint_url
 
-    model = "lectures-retriever" if lecture or known(system) == "lectures" else system
-    only = {"path": lecture} if lecture not in ("", "all") else {}
-    ask_and_print(endpoint_url(model), model, question, as_json, only)
-
-
-@app.command()
-def transcribe(
-    file: Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, mp4, mkv, webm.")],
-    form: Annotated[str, typer.Option("--format", help="text, srt, vtt, json or verbose_json.")] = "text",
-    language: Annotated[str, typer.Option(help="Language code; default: detected by models that know several.")] = "",
-    prompt: Annotated[str, typer.Option(help="Words that may occur, such as names.")] = "",
-) -> None:
-    """Print the transcript of a recording, by the transcriber that was promoted."""
-    from pipelines.systems.lectures.verbs import transcribe as transcript
-
-    typer.echo(transcript(file, form, language, prompt).rstrip("\n"))
-
-
-@app.command()
-def summarize(
-    file: Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, mp4, mkv, webm.")],
-    abstract: Annotated[
-        bool, typer.Option("--abstract", help="Also in new words, by the generator that SLUICE_GENERATOR_URL names.")
-    ] = False,
-    model: Annotated[
-        str, typer.Option(help="Also in new words, by this seq2seq model, such as facebook/bart-large-cnn.")
-    ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print transcript, segments and bullets as JSON.")] = False,
-) -> None:
-    """Print a recording's bullet summary with times, by the models that were promoted."""
-    from pipelines.systems.lectures.verbs import print_summary
-    from pipelines.systems.lectures.verbs import summarize as summary
-
-    found = summary(file, abstract, model)
-    typer.echo(json.dumps(found)) if as_json else print_summary(found)
+    model = SYSTEMS[known(system)].answers
+    if not model:
+        raise SluiceError(f"{system} answers no questions; ask {' or '.join(ANSWERING)}")
+    ask_and_print(endpoint_url(model), model, question, as_json, {"path": only} if only else {})
 
 
 @app.command()
@@ -172,7 +141,7 @@ def feedback(
     request_id: str,
     vote: Annotated[str, typer.Argument(help="up or down")],
     correction: Annotated[str, typer.Option(help="What would have been right: words, a path, or a symbol.")] = "",
-    system: Annotated[str, typer.Option(help="The endpoint that answered.")] = "codebase",
+    system: Annotated[str, typer.Option(help="The endpoint that answered.")] = ENDPOINTS[0],
 ) -> None:
     """Say whether an answer helped. It becomes a feature of its passages and a labelled row for the next training."""
     from pipelines.client import endpoint_url, post
@@ -182,11 +151,12 @@ def feedback(
 
 
 app.add_typer(corrections.app, name="corrections")
-Endpoint = Annotated[str, typer.Argument(help="An endpoint: codebase, lectures-transcriber, lectures-highlights, …")]
+for _commands in filter(None, (_system.commands for _system in SYSTEMS.values())):
+    app.add_typer(_commands)
 
 
 @app.command()
-def status(endpoint: Endpoint = "codebase") -> None:
+def status(endpoint: Endpoint = ENDPOINTS[0]) -> None:
     """Show what is served, by which revision and model version, and the last verdicts."""
     from components.rollout.operate import status as state_of
     from pipelines.client import show_status
@@ -195,15 +165,11 @@ def status(endpoint: Endpoint = "codebase") -> None:
 
 
 @app.command()
-def rollback(endpoint: Endpoint = "codebase") -> None:
+def rollback(endpoint: Endpoint = ENDPOINTS[0]) -> None:
     """Put the previous model back at 100 %, now, without a pipeline."""
     from components.rollout.operate import rollback as back
 
     typer.echo(back(endpoint))
-
-
-def _arguments(system: str, source: str = "", full: bool = False, base_model: str = "") -> dict[str, Any]:
-    return SYSTEMS[system].arguments(source, full, base_model or SYSTEMS[system].base_model)
 
 
 def _say(error: SluiceError) -> NoReturn:

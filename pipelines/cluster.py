@@ -10,13 +10,13 @@ import yaml
 from pydantic import AfterValidator, Field, StringConstraints, ValidationError, model_validator
 
 from components.common.step import IMAGE, Settings
+from pipelines.settings import rooms
 from serving.contract.errors import SluiceError
 
 if TYPE_CHECKING:
     from kfp.dsl import PipelineTask
 
 OWN = Path(__file__).with_name("cluster.yaml")
-ROOMS = frozenset(file.parent.name for file in OWN.parents[1].glob("components/*/component.py"))
 _MEMORY = r"[1-9][0-9]*(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?"
 _CPU = r"([0-9]+\.)?[0-9]+|[1-9][0-9]*m"
 
@@ -123,8 +123,8 @@ class Cluster(Settings):
     def _steps_on_defaults(cls, values: Any) -> Any:
         steps = values.get("steps") or {}
         defaults = values.get("defaults") or {}
-        if unknown := sorted(set(steps) - ROOMS):
-            raise ValueError(f"steps: no step {', '.join(unknown)}; there is {', '.join(sorted(ROOMS))}")
+        if unknown := sorted(set(steps) - set(rooms())):
+            raise ValueError(f"steps: no step {', '.join(unknown)}; there is {', '.join(sorted(rooms()))}")
         merged = {name: {**defaults, **step} if isinstance(step, Mapping) else step for name, step in steps.items()}
         return {**values, "steps": merged}
 

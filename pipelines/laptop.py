@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from pipelines import run as runs
 from pipelines.client import gates_table, last_verdicts, not_ready, services
-from pipelines.systems import SYSTEMS
+from pipelines.systems import systems
 from serving.contract.files import home
 from serving.contract.processes import die_with_parent
 from serving.laptop import process
@@ -109,18 +109,19 @@ def release_on_laptop(system: str, arguments: Mapping[str, str], port: int) -> I
             if step.startswith("featurize") and features:
                 features.start()
 
-        known = SYSTEMS[system]
-        console.print(f"[bold]{system}[/]: {known.describe(arguments)}")
+        declared = systems()[system]
+        console.print(f"[bold]{system}[/]: {declared.source.describe(arguments)}")
         outcome = runs.run(f"pipelines.systems.{system}.pipeline:{system}", arguments, console, after)
         done = [step for step in outcome.steps if not step.cached]
         console.print(
             f"{len(done)} steps run, {len(outcome.steps) - len(done)} from the cache, {outcome.seconds:.0f} s"
             f"\n[dim]log: {outcome.log}[/]"
         )
-        for endpoint in known.endpoints:
+        endpoints = [endpoint.name for endpoint in declared.endpoints]
+        for endpoint in endpoints:
             console.print(gates_table(endpoint))
             console.print(f"report: {home() / 'reports' / f'{endpoint}.html'}", soft_wrap=True)
-        yield all(verdict.passed for endpoint in known.endpoints for verdict in last_verdicts(endpoint))
+        yield all(verdict.passed for endpoint in endpoints for verdict in last_verdicts(endpoint))
 
 
 def wait_for_interrupt() -> None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pipelines.systems import SYSTEMS, known
+from pipelines.systems import known, systems
 from serving.contract.errors import SluiceError
 
 if TYPE_CHECKING:
     from pipelines.compiling import Compiled
 
 commands = typer.Typer()
+SYSTEMS = systems()
 
 System = Annotated[str, typer.Argument(help=f"The system: {', '.join(SYSTEMS)}.")]
 Some = Annotated[str, typer.Argument(help=f"One of {', '.join(SYSTEMS)}; default: all.")]

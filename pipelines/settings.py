@@ -1,5 +1,7 @@
 """One YAML a system: a section for every step that needs more than its parameters."""
 
+import ast
+import functools
 import os
 from collections.abc import Collection
 from pathlib import Path
@@ -7,49 +9,51 @@ from typing import Any
 
 import yaml
 
+import components
+from pipelines.systems import folder, releases
 from serving.contract.errors import SluiceError
 
-STEPS = (
-    "ingest",
-    "recordings",
-    "utterances",
-    "transcribe",
-    "segment",
-    "summaries",
-    "make_qa",
-    "validate",
-    "featurize",
-    "tune",
-    "train",
-    "quantize",
-    "pack",
-    "evaluate",
-    "gate",
-    "register",
-    "rollout",
-)
 SERVING = "serving"
 
 
-def load_settings(system: str, releases: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-    """Read ``pipelines/systems/<system>/settings.yaml``, or the file that ``SLUICE_SETTINGS`` names.
+@functools.cache
+def rooms() -> dict[str, Path]:
+    """Every step's folder in components/ by name, with the file of its components."""
+    found = [file for place in components.__path__ for file in sorted(Path(place).glob("*/component.py"))]
+    return {file.parent.name: file for file in reversed(found)}
+
+
+@functools.cache
+def steps() -> frozenset[str]:
+    """The steps that have a section in a system's YAML: those with a component that takes ``settings``."""
+
+    def takes(file: Path) -> bool:
+        found = (node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.FunctionDef))
+        return any(argument.arg == "settings" for node in found for argument in node.args.args)
+
+    return frozenset(room for room, file in rooms().items() if takes(file))
+
+
+def load_settings(system: str) -> dict[str, dict[str, Any]]:
+    """Read the ``settings.yaml`` beside a system's declaration, or the file that ``SLUICE_SETTINGS`` names.
 
     Returns a dict from step to section; a step without a section runs on its defaults. The step's own settings class
     checks names and types. The section ``serving`` is no step's: the rollout's has it under that name, since it starts
-    what serves. A system of several ``releases`` has a section for each, with the steps' sections inside.
+    what serves. A system of several endpoints has a section for each, with the steps' sections inside.
 
     Raises:
         SluiceError: the file is missing, is not YAML, names a step that does not exist, or is wrong about ``serving``.
     """
-    path = Path(os.environ.get("SLUICE_SETTINGS") or Path(__file__).parent / "systems" / system / "settings.yaml")
+    path = Path(os.environ.get("SLUICE_SETTINGS") or folder(system) / "settings.yaml")
+    own = [section for section in releases(system).values() if section]
     try:
         sections = yaml.safe_load(path.read_text()) or {}
     except OSError as error:
         raise SluiceError(f"settings {path}: {error.strerror}; name a readable YAML file with --settings") from error
     except yaml.YAMLError as error:
         raise SluiceError(f"settings {path}: not YAML: {error}") from error
-    whole = _checked(path, "", sections, {*STEPS, SERVING, *releases})
-    return whole | {name: _checked(path, f"{name}: ", whole[name], {*STEPS, SERVING}) for name in releases}
+    whole = _checked(path, "", sections, {*steps(), SERVING, *own})
+    return whole | {name: _checked(path, f"{name}: ", whole[name], {*steps(), SERVING}) for name in own}
 
 
 def _checked(path: Path, place: str, sections: Any, known: Collection[str]) -> dict[str, dict[str, Any]]:

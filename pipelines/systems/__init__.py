@@ -1,81 +1,159 @@
-"""What the command line knows of each system: its endpoints, what a run starts from, and in which words."""
+"""The systems: what each declares of itself, where they are found, and what their sources have in common.
 
-import importlib.util
+A system is a folder here, or in a folder ``pipelines/systems`` elsewhere on PYTHONPATH: ``__init__.py`` with
+``SYSTEM = System(...)``, ``pipeline.py`` with a pipeline of the folder's name, ``settings.yaml``. Whatever lists
+systems or endpoints (the command line, a system's settings) reads the declarations.
+"""
+
+import functools
+import importlib
 import os
+import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
-from pipelines.digest import source_digest
+import typer
+
+from load_tests.slo import LoadTest
 from serving.contract.errors import SluiceError
 from serving.contract.files import home
 
+__path__ = pkgutil.extend_path(__path__, __name__)
 Arguments = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What one replica asks for (request) and may take (limit), in quantities of Kubernetes.
+
+    setting: how its lines in an overlay's values.env begin, such as TRANSCRIBER.
+    """
+
+    setting: str
+    cpu: str = "1"
+    cpu_limit: str = "2"
+    memory: str = "1Gi"
+    memory_limit: str = "2Gi"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One model in users' reach: an InferenceService of that name, with verdicts and a report of its own.
+
+    task: what the model does. about: one sentence for people. promise: its SLO, and the load that asks for it.
+    protocol: of KServe, that the model is asked by. concurrency: requests in flight for each replica before another one
+    starts (Knative). waiting: inputs in the queue for each replica before another one starts (KEDA). timeout_s: of a
+    request. min_replicas, max_replicas: where no overlay says otherwise. args: more arguments of `python -m serving`.
+    sizes: of a replica, where they are not those of the runtime. generator: whether it asks SLUICE_GENERATOR_URL, so
+    that the network policy lets it.
+    """
+
+    name: str
+    task: str
+    about: str
+    promise: LoadTest
+    protocol: Literal["v1", "v2"] = "v1"
+    concurrency: int = 32
+    waiting: int = 4
+    timeout_s: int = 30
+    min_replicas: int = 1
+    max_replicas: int = 4
+    args: tuple[str, ...] = ()
+    sizes: Sizes | None = None
+    generator: bool = False
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An InferenceGraph that hands a request from one endpoint to the next, each with the answer of the one before.
+
+    steps: name of a step to name of its endpoint, in order. timeout_s: of the whole.
+    """
+
+    name: str
+    about: str
+    steps: Mapping[str, str]
+    timeout_s: int = 600
+
+
+@dataclass(frozen=True)
+class Source:
+    """What `--source` means to a system.
+
+    help: what may be named, and what is read when nothing is. arguments: from (source, whole source, base model) to the
+    pipeline's parameters, among them ``revision``, the digest of the source; raises `SluiceError` for a source that is
+    not there. describe: those parameters, for people.
+    """
+
+    help: str
+    arguments: Callable[[str, bool, str], Arguments]
+    describe: Callable[[Mapping[str, str]], str]
 
 
 @dataclass(frozen=True)
 class System:
     """A pipeline and what it serves.
 
-    endpoints: its InferenceServices, each with verdicts and a report of its own. graph: its InferenceGraph, or "".
-    base_model: what training starts from unless told otherwise. arguments: from (source, whole source, base model) to
-    the pipeline's parameters; raises `SluiceError` for a source that is not there. describe: the source, for people.
+    base_model: what training starts from unless told otherwise. answers: the endpoint that `sluice ask` asks, or "".
+    questions: what `sluice demo` asks it. commands: verbs of the command line that only this system has.
     """
 
-    endpoints: tuple[str, ...]
-    graph: str
+    source: Source
     base_model: str
-    arguments: Callable[[str, bool, str], Arguments]
-    describe: Callable[[Mapping[str, str]], str]
+    endpoints: tuple[Endpoint, ...]
+    graph: Graph | None = None
+    answers: str = ""
+    questions: tuple[str, ...] = ()
+    commands: typer.Typer | None = None
+
+    def arguments(self, source: str = "", full: bool = False, base_model: str = "") -> Arguments:
+        """The pipeline's parameters for a source ("": the default), all of it or a part, and a base model."""
+        return self.source.arguments(source, full, base_model or self.base_model)
 
 
-def _codebase(source: str, full: bool, base_model: str) -> Arguments:
-    directory = _directory(source, "Python or Markdown files") if source else _transformers()
-    part = "all" if full or source else "core"
-    return {
-        "source": str(directory) if source else "",
-        "part": part,
-        "base_model": base_model,
-        "revision": source_digest(directory, part, str(feedback_count())),
-    }
+@functools.cache
+def systems() -> Mapping[str, System]:
+    """Every declaration by the system's name, sorted.
 
-
-def _about_codebase(arguments: Mapping[str, str]) -> str:
-    part = "all of it" if arguments["part"] == "all" else "its user-facing core; --full takes every file"
-    return f"{arguments['source'] or 'the installed transformers package'} ({part})"
-
-
-def _lectures(source: str, full: bool, base_model: str) -> Arguments:
-    remote = "://" in source
-    place = source if remote else (str(_recordings(source)) if source else "")
-    # What lies in a bucket has no digest here: the step that reads it looks at the objects' own.
-    revision = source if remote else source_digest(Path(place or SAMPLES), str(feedback_count()), suffixes=())
-    return {"source": place, "base_model": base_model, "revision": revision}
-
-
-def _about_lectures(arguments: Mapping[str, str]) -> str:
-    return f"{arguments['source'] or 'our own sample lectures'}, transcribed by {arguments['base_model']} to begin with"
-
-
-SAMPLES = Path(__file__).parents[2] / "components" / "recordings" / "samples"
-SYSTEMS = {
-    "codebase": System(("codebase",), "", "minilm", _codebase, _about_codebase),
-    "lectures": System(
-        ("lectures-transcriber", "lectures-highlights", "lectures-retriever"),
-        "lectures",
-        "whisper-nano",
-        _lectures,
-        _about_lectures,
-    ),
-}
+    Raises:
+        SluiceError: a folder declares nothing, or two systems have endpoints of one name.
+    """
+    names = sorted(module.name for module in pkgutil.iter_modules(__path__) if module.ispkg)
+    found: dict[str, System] = {}
+    taken: dict[str, str] = {}
+    for name in names:
+        module = importlib.import_module(f"{__name__}.{name}")
+        declared = getattr(module, "SYSTEM", None)
+        if not isinstance(declared, System):
+            raise SluiceError(f"{module.__file__}: expected SYSTEM = System(…), see pipelines/systems/__init__.py")
+        found[name] = declared
+        for endpoint in declared.endpoints:
+            if (other := taken.setdefault(endpoint.name, name)) != name:
+                raise SluiceError(f"{module.__file__}: {other} has an endpoint {endpoint.name} already; rename one")
+    return found
 
 
 def known(system: str) -> str:
     """The name, if there is such a system; SluiceError otherwise."""
-    if system not in SYSTEMS:
-        raise SluiceError(f"no system {system!r}; there is {', '.join(SYSTEMS)}")
+    if system not in systems():
+        raise SluiceError(f"no system {system!r}; there is {', '.join(systems())}")
     return system
+
+
+def folder(system: str) -> Path:
+    """Where a system's declaration, pipeline and settings lie."""
+    return Path(str(importlib.import_module(f"{__name__}.{known(system)}").__file__)).parent
+
+
+def releases(system: str) -> dict[str, str]:
+    """Endpoint to its section in the system's YAML: the name without the system's, "" for a system's only endpoint."""
+    endpoints = systems()[known(system)].endpoints
+    if len(endpoints) == 1:
+        return {endpoints[0].name: ""}
+    return {one.name: one.name.removeprefix(f"{system}-") for one in endpoints}
 
 
 def remote_revision(source: str) -> str:
@@ -89,25 +167,12 @@ def remote_revision(source: str) -> str:
     return f"{votes} votes" if "SLUICE_FEEDBACK_DB" in os.environ and (votes := feedback_count()) else ""
 
 
-def _directory(source: str, what: str) -> Path:
+def directory(source: str, holds: str) -> Path:
+    """The directory that `--source` names; SluiceError where there is none, ``holds`` says what belongs into it."""
     path = Path(source).resolve()
     if not path.is_dir():
-        raise SluiceError(f"--source {source}: no such directory; name one that holds {what}")
+        raise SluiceError(f"--source {source}: no such directory; name one that holds {holds}")
     return path
-
-
-def _recordings(source: str) -> Path:
-    path = Path(source).resolve()
-    return path.parent if path.is_file() else _directory(source, "recordings, or one recording")
-
-
-def _transformers() -> Path:
-    spec = importlib.util.find_spec("transformers")
-    if spec is None or not spec.origin:
-        raise SluiceError(
-            "the transformers package is not installed here; install it, or name a directory with --source"
-        )
-    return Path(spec.origin).parent
 
 
 def feedback_count() -> int:

@@ -99,7 +99,7 @@ def test_the_openai_route_streams_and_refuses_what_is_no_media(served: dict[str,
 
 
 def test_a_question_about_one_lecture_is_answered_with_times(laptop: Laptop, served: dict[str, str]) -> None:
-    code, out = laptop.run("ask", "--lecture", "bread-1", "What stops the yeast?", "--json")
+    code, out = laptop.run("ask", "--system", "lectures", "--only", "bread-1", "What stops the yeast?", "--json")
     assert code == 0, out
     sources = json.loads(out)["sources"]
     assert sources and {source["path"] for source in sources} == {"bread-1"}

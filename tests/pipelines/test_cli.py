@@ -81,14 +81,14 @@ def test_how_a_model_is_served_stands_in_the_systems_yaml(tmp_path: Path, monkey
     settings.write_text(
         "serving: {max_batch: 4, deadline: 2.5}\nrollout: {window_s: 9}\ntranscriber: {serving: {pace: 2}}"
     )
-    told = load_settings("mine", ["transcriber"])
+    told = load_settings("lectures")
     chosen = RolloutSettings(**told["rollout"])
     assert (chosen.window_s, chosen.serving.flags()) == (9, ["--max-batch=4", "--deadline=2.5"])
     assert RolloutSettings(**told["transcriber"]["rollout"]).serving.flags() == ["--pace=2.0"]
     for wrong, place in (("{max_batches: 4}", "serving.max_batches"), ("{deadline: 0}", "serving.deadline")):
         settings.write_text(f"transcriber: {{serving: {wrong}}}")
         with pytest.raises(SluiceError, match=rf"mine.yaml: transcriber: {place}: "):
-            load_settings("mine", ["transcriber"])
+            load_settings("lectures")
 
 
 @pytest.mark.parametrize("system", ["codebase", pytest.param("lectures", marks=pytest.mark.e2e)])

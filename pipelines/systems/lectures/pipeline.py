@@ -19,7 +19,6 @@ from pipelines.settings import load_settings
 from pipelines.tasks import named
 
 Settings = Mapping[str, Mapping[str, Any]]
-RELEASES = ("transcriber", "highlights", "retriever")
 
 
 def _transcriber(read: PipelineTask, base_model: str, settings: Settings) -> Judged:
@@ -138,7 +137,7 @@ def lectures(
         text_model: Encoder of bullets and answers: "minilm", any Hugging Face id, or a directory.
         documents: Directory of more documents with summaries, in the format of QMSum; empty means our own alone.
     """
-    settings = load_settings("lectures", RELEASES)
+    settings = load_settings("lectures")
     read = named(
         recordings(source=source, source_digest=revision, settings=settings["recordings"]),
         "Read recordings",

@@ -1,21 +1,50 @@
-"""A recording to the live endpoints and back: what `sluice transcribe` and `sluice summarize` do."""
+"""A recording to the live endpoints and back: `sluice transcribe` and `sluice summarize`."""
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx
-from rich.console import Console
-from rich.markup import escape
+import typer
 
-from pipelines.client import clock, endpoint_url
-from serving.contract.access import bearer
 from serving.contract.errors import SluiceError
 from serving.contract.files import home
 
+if TYPE_CHECKING:
+    import httpx
+
 FORMATS = ("text", "srt", "vtt", "json", "verbose_json")
+Recording = Annotated[Path, typer.Argument(help="A recording: wav, mp3, m4a, ogg, flac, mp4, mkv, webm.")]
+commands = typer.Typer()
+
+
+@commands.command("transcribe")
+def print_transcript(
+    file: Recording,
+    form: Annotated[str, typer.Option("--format", help="text, srt, vtt, json or verbose_json.")] = "text",
+    language: Annotated[str, typer.Option(help="Language code; default: detected by models that know several.")] = "",
+    prompt: Annotated[str, typer.Option(help="Words that may occur, such as names.")] = "",
+) -> None:
+    """Print the transcript of a recording, by the transcriber that was promoted."""
+    typer.echo(transcribe(file, form, language, prompt).rstrip("\n"))
+
+
+@commands.command("summarize")
+def print_summary(
+    file: Recording,
+    abstract: Annotated[
+        bool, typer.Option("--abstract", help="Also in new words, by the generator that SLUICE_GENERATOR_URL names.")
+    ] = False,
+    model: Annotated[
+        str, typer.Option(help="Also in new words, by this seq2seq model, such as facebook/bart-large-cnn.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print transcript, segments and bullets as JSON.")] = False,
+) -> None:
+    """Print a recording's bullet summary with times, by the models that were promoted."""
+    found = summarize(file, abstract, model)
+    typer.echo(json.dumps(found)) if as_json else _show(found)
 
 
 @contextlib.contextmanager
@@ -25,6 +54,7 @@ def reach(name: str) -> Iterator[str]:
     Raises:
         SluiceError: nothing of that name is served, and nothing was ever promoted on this machine.
     """
+    from pipelines.client import endpoint_url
     from pipelines.laptop import serving_here
 
     try:
@@ -39,6 +69,10 @@ def reach(name: str) -> Iterator[str]:
 
 
 def _when_up(name: str, patience_s: float = 60) -> str:
+    import httpx
+
+    from pipelines.client import endpoint_url
+
     until = time.monotonic() + patience_s
     while True:
         try:
@@ -76,6 +110,10 @@ def summarize(file: Path, abstract: bool = False, model: str = "") -> dict[str, 
     Raises:
         SluiceError: as `transcribe`; or there is no generator, or no such model.
     """
+    import httpx
+
+    from serving.contract.access import bearer
+
     with reach("lectures-transcriber") as speech, reach("lectures-highlights") as notes:
         fields = {"model": "lectures-transcriber", "response_format": "verbose_json"}
         spoken = _upload(f"{speech}/openai/v1/audio/transcriptions", file, fields).json()
@@ -89,7 +127,11 @@ def summarize(file: Path, abstract: bool = False, model: str = "") -> dict[str, 
     return found
 
 
-def _upload(url: str, file: Path, fields: dict[str, str]) -> httpx.Response:
+def _upload(url: str, file: Path, fields: dict[str, str]) -> "httpx.Response":
+    import httpx
+
+    from serving.contract.access import bearer
+
     if not file.is_file():
         raise SluiceError(f"{file}: no such file; name a recording (wav, mp3, m4a, ogg, flac, mp4, mkv, webm)")
     with file.open("rb") as stream:
@@ -97,7 +139,7 @@ def _upload(url: str, file: Path, fields: dict[str, str]) -> httpx.Response:
         return _answer(httpx.post(url, data=fields, files=files, headers=bearer(), timeout=3600))
 
 
-def _answer(answer: httpx.Response) -> httpx.Response:
+def _answer(answer: "httpx.Response") -> "httpx.Response":
     if answer.is_error:
         try:
             said = answer.json().get("error", answer.text)
@@ -107,8 +149,13 @@ def _answer(answer: httpx.Response) -> httpx.Response:
     return answer
 
 
-def print_summary(found: dict[str, Any]) -> None:
+def _show(found: dict[str, Any]) -> None:
     """Print the summary in new words, where there is one, and the bullets with their times."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from pipelines.client import clock
+
     console = Console(highlight=False)
     if told := found.get("abstract"):
         doubt = "" if told["faithful"] else f"\n[red]not all of it is in the transcript: {told['invented']}[/]"
