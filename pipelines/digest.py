@@ -4,83 +4,158 @@ import ast
 import functools
 import hashlib
 import os
-import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-from components.tasks import ASPECTS
+from serving.contract.errors import SluiceError
 
 ROOT = Path(__file__).resolve().parent.parent
-ROOMS = {"components", "serving", "load_tests", "feature_repo", "pipelines"}
-_PLACE = re.compile(r"[a-z_]+(\.\w+)+:\w+")
+ROOMS = ("components", "serving", "load_tests", "feature_repo", "pipelines")
+FINDERS = {"components.tasks.find": "components.tasks.{}", "serving.contract.load.load": "serving.{}"}
+"""Functions that find a task's package by its name; what that package's methods import counts if they are called."""
 SOURCE_SUFFIXES = {".py", ".pyi", ".md", ".mdx", ".markdown", ".jsonl"}
 
 
-@functools.cache
-def _file_of(module: str) -> Path | None:
-    path = ROOT.joinpath(*module.split("."))
-    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+class Names(NamedTuple):
+    """What a file imports when it is loaded, what each of its functions imports, and the methods that it calls.
+
+    ``task``: it holds a task, whose methods import what they give.
+    """
+
+    loaded: frozenset[str]
+    later: dict[str, frozenset[str]]
+    calls: frozenset[str]
+    task: bool
+
+    @classmethod
+    @functools.cache
+    def of(cls, text: str) -> "Names":
+        """Read off a file's text; what stands under ``if TYPE_CHECKING`` never runs."""
+        nodes = list(_running(ast.parse(text)))
+        later: dict[str, frozenset[str]] = {}
+        inner: set[int] = set()
+        for function in (node for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            own = list(_running(function))
+            inner |= set(map(id, own))
+            later[function.name] = later.get(function.name, frozenset()) | _imports(own)
+        called = (node.func for node in nodes if isinstance(node, ast.Call))
+        methods = frozenset(function.attr for function in called if isinstance(function, ast.Attribute))
+        loaded = _imports(node for node in nodes if id(node) not in inner)
+        return cls(loaded, later, methods, any(isinstance(node, ast.Name) and node.id == "TASK" for node in nodes))
 
 
-@functools.cache
-def _named(file: Path) -> tuple[frozenset[str], frozenset[str]]:
-    """What a file names: modules, in any import and in tables of ``"package.module:name"``; and steps of `part`."""
+def _running(tree: ast.AST) -> Iterator[ast.AST]:
+    for node in ast.iter_child_nodes(tree):
+        if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)):
+            yield node
+            yield from _running(node)
+
+
+def _imports(nodes: Iterable[ast.AST]) -> frozenset[str]:
     names: set[str] = set()
-    steps: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "part":
-            steps |= {str(step.value) for step in node.args[:1] if isinstance(step, ast.Constant)}
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _PLACE.fullmatch(node.value):
-            names.add(node.value.partition(":")[0])
-    return frozenset(names), frozenset(steps)
+    return frozenset(name for name in names if name.split(".")[0] in ROOMS)
+
+
+class Code:
+    """The project's modules below ``roots``, and what a step reaches of them, with a digest."""
+
+    def __init__(self, roots: Iterable[Path]) -> None:
+        self._roots = tuple(roots)
+        self._file = functools.cache(self._find)
+
+    def digest(self, module: str, task: str) -> str:
+        """SHA-256 (16 hex digits) over what `reached` names, and the interpreter's version. Errors: as `reached`."""
+        sha = hashlib.sha256(sys.version.encode())
+        for name, file in sorted((self._relative(file), file) for file in self.reached(module, task)):
+            sha.update(name.encode() + file.read_bytes())
+        return sha.hexdigest()[:16]
+
+    def reached(self, module: str, task: str) -> set[Path]:
+        """Files that running ``module`` for ``task`` loads by imports, in functions too, and the data beside them.
+
+        Errors: `SluiceError` where the module finds its work by the task, and ``task`` is "".
+        """
+        own = {form.format(task) for form in FINDERS.values()}
+        whole = [f"serving.{task}.{file.stem}" for root in self._roots for file in root.glob(f"serving/{task}/*.py")]
+        files: dict[str, Path] = {}
+        queue = [module]
+        while queue:
+            name = queue.pop()
+            if name in FINDERS:
+                if not task:
+                    raise SluiceError(f"{module} finds its work by a task: name the task, or its cache key misses code")
+                queue += [FINDERS[name].format(task), *(whole if name.startswith("serving") else ())]
+            elif name not in files and (file := self._file(name)):
+                files[name] = file
+                queue += self._follow(name, file)
+            if not queue:
+                given = self._given(own & set(files), files)
+                queue = [name for name in given if name not in files and self._file(name)]
+        return set(files.values()) | {
+            data for folder in {file.parent for file in files.values()} for data in _data(folder)
+        }
+
+    def _follow(self, name: str, file: Path) -> Iterator[str]:
+        """What loading a module loads; a package of a task keeps what its methods import for `_given`."""
+        names = Names.of(file.read_text())
+        yield from names.loaded
+        if not names.task:
+            yield from frozenset().union(*names.later.values())
+        if parent := name.rpartition(".")[0]:
+            yield parent
+
+    def _given(self, packages: Iterable[str], files: dict[str, Path]) -> Iterator[str]:
+        """What those methods of the task's packages import that anything else reached calls."""
+        calls = frozenset().union(
+            *(Names.of(file.read_text()).calls for name, file in files.items() if name not in packages)
+        )
+        for package in packages:
+            for method, names in Names.of(files[package].read_text()).later.items():
+                if method in calls:
+                    yield from names
+
+    def _find(self, module: str) -> Path | None:
+        for root in self._roots:
+            path = root.joinpath(*module.split("."))
+            for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+                if candidate.is_file():
+                    return candidate
+        return None
+
+    def _relative(self, file: Path) -> str:
+        return next(str(file.relative_to(root)) for root in self._roots if file.is_relative_to(root))
 
 
 @functools.cache
-def _imports(file: Path, task: str) -> frozenset[str]:
-    """Project modules that a file imports, inside functions too, and those it finds by their task.
-
-    By task are found ``part("train", task)`` (components.tasks.<task>) and tables of ``"package.module:name"``.
-    """
-    names, steps = _named(file)
-    found = names | ({f"components.tasks.{task}.{ASPECTS[step]}" for step in steps} if task else set())
-    return frozenset(name for name in found if name.split(".")[0] in ROOMS and _file_of(name))
+def _data(folder: Path) -> tuple[Path, ...]:
+    """The data beside modules: YAML, and everything in the folders there that hold no modules."""
+    folders = [f for f in folder.iterdir() if f.is_dir() and f.name != "__pycache__" and not any(f.glob("*.py"))]
+    return (*folder.glob("*.yaml"), *(file for f in folders for file in f.rglob("*") if file.is_file()))
 
 
 @functools.cache
-def code_digest(module: str, task: str = "") -> str:
-    """SHA-256 (16 hex digits) over a module, every project module that it reaches by imports, and the data beside them.
+def _here() -> Code:
+    """The project, and folders of the same layout on the path, whose modules a pipeline may reach."""
+    others = [Path(place).resolve() for place in sys.path if any(Path(place, room).is_dir() for room in ROOMS)]
+    return Code(dict.fromkeys([ROOT, *others]))
+
+
+@functools.cache
+def code_digest(module: str, task: str) -> str:
+    """SHA-256 (16 hex digits) over a module, every project module that it reaches, and the data beside them.
 
     KFP's cache sees a step's signature and arguments but not the code that its body imports; this digest, handed to the
-    step as an environment variable, closes that gap. ``task`` is the kind of model that the step works on, whose own
-    module the step finds at run time.
+    step as an environment variable, closes that gap. ``task`` is the kind of model that the step works on, "" where it
+    works on none. Errors: `SluiceError` where it is "" and the step finds its work by the task.
     """
-    seen: dict[str, Path] = {}
-    queue = [module]
-    while queue:
-        name = queue.pop()
-        file = _file_of(name)
-        if file and name not in seen:
-            seen[name] = file
-            queue.extend(_imports(file, task))
-    files = set(seen.values()) | {data for folder in {file.parent for file in seen.values()} for data in _data(folder)}
-    sha = hashlib.sha256(sys.version.encode())
-    for file in sorted(files):
-        sha.update(str(file.relative_to(ROOT)).encode() + file.read_bytes())
-    return sha.hexdigest()[:16]
-
-
-def _data(folder: Path) -> set[Path]:
-    """A room's data: the YAML beside its modules, and everything in its folders that hold no modules."""
-    folders = [f for f in folder.iterdir() if f.is_dir() and not any(f.glob("*.py")) and f.name != "__pycache__"]
-    return set(folder.glob("*.yaml")) | {file for f in folders for file in f.rglob("*") if file.is_file()}
+    return _here().digest(module, task)
 
 
 def source_digest(source: Path, *extra: str, suffixes: Collection[str] = SOURCE_SUFFIXES) -> str:

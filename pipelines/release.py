@@ -17,8 +17,10 @@ from components.quantize.component import quantize
 from components.register.component import register
 from components.report.component import report
 from components.rollout.component import rollout
+from components.tasks import find
 from components.train.component import train
 from components.tune.component import best_trial, create_study, search
+from components.validate.component import validate
 from pipelines.tasks import named, study_workers
 
 Section = Mapping[str, Any]
@@ -60,6 +62,13 @@ class Judged:
     verdict: Any
 
 
+def validated(task: str, corpus: Any, examples: Any, settings: Mapping[str, Section], title: str = "") -> PipelineTask:
+    """The task "Validate data" of a model's two tables, by the suites of its kind; arguments as `release`."""
+    told = {"task": task, **settings["validate"]}
+    checked = validate(corpus=corpus, examples=examples, settings=told)
+    return named(checked, f"{title}validate data" if title else "Validate data", "validate", kind=task)
+
+
 def release(
     system: str,
     task: str,
@@ -68,8 +77,12 @@ def release(
     settings: Mapping[str, Section],
     features: Mapping[str, Any] | None = None,
     title: str = "",
+    study: bool = True,
 ) -> Judged:
     """Add the tasks tune -> train -> merge -> quantize -> evaluate -> gate -> register -> roll out -> report.
+
+    A task without an adapter (`components.tasks.Task.merging`) has none to merge: what training writes is the model. It
+    may learn from nothing, where its base model is an untrained one.
 
     Args:
         system: name of the system, and of its InferenceService.
@@ -79,15 +92,15 @@ def release(
         settings: one section a step, from the system's YAML.
         features: what the feature store adds to a bundle (frame, snapshot).
         title: prefix of the steps' display names.
+        study: search the hyperparameters; else they are ``hyperparameters`` of section ``train``.
     """
     own = Release(system, task, data, settings, features or {}, title)
     model = own.step(base(base_model=base_model, task=task), "Fetch base model", "base").outputs["model"]
-    best, trained, merged = _learn(own, model)
-    tuned = _candidate(own, merged.outputs["merged"], "")
+    learned, pages = _learn(own, model, study)
+    tuned = _candidate(own, learned, "")
     # Like with like: the yardstick is served as INT8 too, as far as that keeps 95 % of its quality.
     yardstick = replace(own, settings={**settings, "quantize": {**settings["quantize"], "min_retained": 0.95}})
     plain = _candidate(yardstick, model, " (base)")
-    pages = {"study": best.outputs["history"], "training": trained.outputs["history"]}
     return _decide(own, tuned, plain, pages)
 
 
@@ -107,29 +120,42 @@ def refresh(
     return _decide(own, fresh, fresh, {})
 
 
-def _learn(own: Release, model: Any) -> tuple[PipelineTask, PipelineTask, PipelineTask]:
-    """The tasks "Best trial", "Train adapter" and "Merge adapter"."""
-    rows, settings = own.rows, own.settings
-    study = own.step(create_study(base=model, settings=settings["tune"], **rows), "Create study", "tune")
+def _learn(own: Release, model: Any, study: bool) -> tuple[Any, dict[str, Any]]:
+    """The tasks from the study to the merged model; that model, and the pages on the way."""
+    told = dict(own.settings["train"])
+    fixed, pages = told.pop("hyperparameters", {}), {}
+    if study:
+        best = _study(own, model)
+        fixed, pages["study"] = best.outputs["Output"], best.outputs["history"]
+    adapts = find(own.task).merging() is not None
+    trained = own.step(
+        train(base=model, hyperparameters=fixed, settings=told, **own.rows),
+        "Train adapter" if adapts else "Train",
+        "train",
+    )
+    pages["training"] = trained.outputs["history"]
+    if not adapts:
+        return trained.outputs["adapter"], pages
+    merged = own.step(merge(base=model, adapter=trained.outputs["adapter"]), "Merge adapter", "merge")
+    return merged.outputs["merged"], pages
+
+
+def _study(own: Release, model: Any) -> PipelineTask:
+    """The tasks "Create study", "Search hyperparameters" and "Best trial"; the last of them."""
+    rows, settings = own.rows, own.settings["tune"]
+    study = own.step(create_study(base=model, settings=settings, **rows), "Create study", "tune")
     with dsl.ParallelFor(study_workers(), name=f"tune {own.task}") as worker:
         trials = own.step(
-            search(study=study.outputs["study"], worker=worker, base=model, settings=settings["tune"], **rows),
+            search(study=study.outputs["study"], worker=worker, base=model, settings=settings, **rows),
             "Search hyperparameters",
             "tune",
             threads=1,
         )
-    best = own.step(
-        best_trial(study=study.outputs["study"], done=dsl.Collected(trials.output), settings=settings["tune"]),
+    return own.step(
+        best_trial(study=study.outputs["study"], done=dsl.Collected(trials.output), settings=settings),
         "Best trial",
         "tune",
     )
-    trained = own.step(
-        train(base=model, hyperparameters=best.outputs["Output"], settings=settings["train"], **rows),
-        "Train adapter",
-        "train",
-    )
-    merged = own.step(merge(base=model, adapter=trained.outputs["adapter"]), "Merge adapter", "merge")
-    return best, trained, merged
 
 
 def _candidate(own: Release, model: Any, suffix: str) -> dict[str, Any]:

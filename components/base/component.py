@@ -17,7 +17,7 @@ def base(base_model: str, task: str, model: Output[Model]) -> None:
     """
     from pathlib import Path
 
-    from components.tasks import part
+    from components.tasks import find
 
-    spec = part("base", task).fetch(base_model, Path(model.path))
+    spec = find(task).base().fetch(base_model, Path(model.path))
     model.metadata.update(spec.model_dump(exclude_none=True))

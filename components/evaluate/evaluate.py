@@ -7,8 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.evaluated import Evaluated
-from components.tasks import part
+from components.tasks import find
 from serving.contract.bundle import Bundle
 from serving.contract.files import atomic_file
 
@@ -30,8 +29,8 @@ def evaluate_files(
     is no bundle, a missing column, or a test set that is empty.
     """
     about = Bundle.read(bundle)
-    own = part("evaluate", about.task)
-    found: Evaluated = own.evaluate(bundle, corpus, examples, own.Settings(**settings))
+    own = find(about.task).evaluating()
+    found = own.evaluate(bundle, corpus, examples, own.Settings(**settings))
     requests = [{**row, "task": about.task} for row in own.asked(corpus, examples)]
     with atomic_file(asked) as scratch:
         scratch.write_text("".join(json.dumps(row) + "\n" for row in requests))

@@ -11,7 +11,7 @@ import pandas as pd
 from components.common.page import Page, badge, svg
 from components.gate import pictures
 from components.gate.judge import Quality, Rivals, overrule, quality_verdict
-from components.tasks import part
+from components.tasks import find
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict, read_verdicts, write_verdicts
 
@@ -42,9 +42,9 @@ def judge_files(
     overrules without a reason.
     """
     rivals = Rivals(**{who: pd.read_parquet(path) for who, path in predictions.items()})
-    own = part("gate", rivals.task())
+    own = find(rivals.task()).gating()
     chosen = own.Settings(**settings)
-    found: Quality = own.examine(rivals, chosen)
+    found = own.examine(rivals, chosen)
     earlier = [v for name, path in verdicts.items() for v in _earlier(name, path)]
     final = [overrule(v, chosen) for v in (*earlier, quality_verdict(found, chosen))]
     against = [f"{v.gate}: {v.reason}" for v in final if not v.passed]

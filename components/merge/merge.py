@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from components.base.spec import SPEC_FILE
-from components.tasks import part, task_of
+from components.tasks import Merging, find, task_of
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
 
@@ -25,7 +25,7 @@ def merge(base: Path | str, adapter: Path | str, merged: Path | str) -> dict[str
 
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise SluiceError(f"{adapter}: no adapter_config.json, so no adapter to merge; run components/train first")
-    task = part("merge", task_of(base))
+    task = _of(base)
     subject = task.subject(base)
     before = task.outputs(subject)
     config = _described(Path(adapter))
@@ -44,11 +44,19 @@ def merge(base: Path | str, adapter: Path | str, merged: Path | str) -> dict[str
     return {"max_abs_difference": difference, "mean_shift_cosine": shift(before, wanted), "rank": float(config["rank"])}
 
 
+def _of(directory: Path | str) -> Merging:
+    name = task_of(directory)
+    found = find(name).merging()
+    if found is None:
+        raise SluiceError(f"{directory}: models of task '{name}' have no adapter, so there is nothing to merge")
+    return found
+
+
 def check(directory: Path, wanted: Any) -> float:
     """Largest absolute difference of a model directory's outputs from ``wanted`` [n, d]; raises over 1e-4."""
     import numpy as np
 
-    task = part("merge", task_of(directory))
+    task = _of(directory)
     difference = float(np.abs(task.outputs(task.subject(directory)) - wanted).max())
     if not difference < TOLERANCE:
         raise SluiceError(

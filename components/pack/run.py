@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.pack.packing import Given, Packed
+from components.pack.packing import Given
 from components.pack.sbom import write_sbom
 from components.pack.settings import PackSettings
-from components.tasks import part
+from components.tasks import find
 from serving.contract.bundle import Bundle, Lineage
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir, digest
@@ -33,7 +33,7 @@ def pack(
     """
     description = _read_variants(variants)
     license, weights = description.pop("license"), description.pop("weights")
-    own = part("pack", description["task"])
+    own = find(description["task"]).packing()
     chosen = own.Settings(**settings)
     if not (variants / "tokenizer.json").is_file():
         raise SluiceError(f"{variants}: no tokenizer.json; run the step quantize again")
@@ -41,7 +41,7 @@ def pack(
         for name in sorted({Path(row["file"]).parts[0] for row in description["variants"].values()}):
             shutil.copytree(variants / name, out / name)
         shutil.copyfile(variants / "tokenizer.json", out / "tokenizer.json")
-        made: Packed = own.pack(Given(variants, description, corpus, examples, frame, snapshot), chosen, out)
+        made = own.pack(Given(variants, description, corpus, examples, frame, snapshot), chosen, out)
         whole = {**description, "inputs": made.inputs, "outputs": made.outputs, "metrics": made.metrics}
         packed = Bundle(system=chosen.system, lineage=_lineage(corpus, examples, chosen), **whole)
         write_sbom(packed, license, weights, out)

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.quantize.variants import Measured, choose, judge
-from components.tasks import DESCRIPTION, part, task_of
+from components.quantize.variants import choose, judge
+from components.tasks import DESCRIPTION, find, task_of
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
 from serving.contract.verdict import Verdict, write_verdicts
@@ -31,13 +31,13 @@ def quantize(
     if not (Path(model) / "tokenizer.json").is_file():
         raise SluiceError(f"{model}: no tokenizer.json, so no model directory; run components/merge first")
     task = task_of(model)
-    own = part("quantize", task)
+    own = find(task).quantising()
     chosen = own.Settings.model_validate(settings)
     from components.quantize.report import write_page
 
     with atomic_dir(variants) as scratch:
         shutil.copyfile(Path(model) / "tokenizer.json", scratch / "tokenizer.json")
-        measured: Measured = own.measure(Path(model), Path(corpus), Path(examples), chosen, scratch)
+        measured = own.measure(Path(model), Path(corpus), Path(examples), chosen, scratch)
         figures = measured.compared()
         gate = judge(figures, chosen, measured.quality_name, measured.unit)
         origin = json.loads((Path(model) / DESCRIPTION).read_text())

@@ -12,26 +12,34 @@ from components.train.world import World
 
 
 class Learner(Protocol):
-    """A base model with its training and validation rows; all that the shared loop knows about a task.
+    """A base model with its training and validation rows; all that the shared loop knows about a task."""
 
-    ``components/tasks/<task>`` also offers, beside a class like this one:
-
-    - ``Settings``, a subclass of `components.train.settings.TrainSettings` with the task's own fields;
-    - ``STUDY``, a dict of what the study's settings are by default for this task (components/tune/settings.py);
-    - ``read(base, corpus, examples, settings) -> data``, which reads and checks the files once;
-    - ``learner(base, data, hyper, settings) -> Learner``, which loads a fresh base model for one run.
-    """
-
-    about: str
-    """One sentence for the training page: how this task learns."""
-    spec: ModelSpec
     model: Any
     """The torch module that gets the adapter; the loop replaces it by its wrapped self."""
-    head: torch.nn.Module | None
-    """Trained whole beside the adapter, or None; seeded by the task, kept at its best by the loop."""
-    autocast: bool
-    metric: str
-    """Which figure of `measure` is maximised; its name says its protocol."""
+
+    @property
+    def about(self) -> str:
+        """One sentence for the training page: how this task learns."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The base model's description."""
+
+    @property
+    def adapter(self) -> bool:
+        """Whether LoRA learns beside frozen weights. Else every weight does, and `save` writes the whole model."""
+
+    @property
+    def head(self) -> torch.nn.Module | None:
+        """Trained whole beside the adapter, or None; seeded by the task, kept at its best by the loop."""
+
+    @property
+    def autocast(self) -> bool:
+        """Whether the loss is computed in bfloat16."""
+
+    @property
+    def metric(self) -> str:
+        """Which figure of `measure` is maximised; its name says its protocol."""
 
     def batches(self, epoch: int) -> list[list[int]]:
         """One epoch as micro-batches of row numbers, the same at every call (a resumed run asks again)."""
@@ -46,4 +54,4 @@ class Learner(Protocol):
         """What the run's record says about its data, e.g. {"training_questions": 812}."""
 
     def save(self, directory: Path) -> None:
-        """Write what is not the adapter's (a head) into the adapter's directory."""
+        """Write what is not the adapter's (a head) into the adapter's directory; without one, a model directory."""

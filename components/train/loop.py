@@ -12,7 +12,7 @@ import torch
 
 from components.train.checkpoint import Checkpoint
 from components.train.learner import Learner
-from components.train.lora import add_adapter, restore, trained_state, training_mode
+from components.train.lora import restore, trainable, trained_state, training_mode
 from components.train.settings import Hyperparameters, TrainSettings
 from components.train.world import World
 
@@ -52,9 +52,7 @@ class Trainer:
     ) -> None:
         self.learner, self.hyper, self.settings, self.world = learner, hyper, settings, world or World()
         self.steps = self._schedule()
-        self.parameters = add_adapter(learner, hyper, settings.seed)
-        if learner.head is not None:
-            self.parameters += list(learner.head.parameters())
+        self.parameters = trainable(learner, hyper, settings.seed)
         self.optimizer = torch.optim.AdamW(self.parameters, lr=hyper.learning_rate, weight_decay=settings.weight_decay)
         self.progress = Progress()
         self.at = 0

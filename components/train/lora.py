@@ -42,6 +42,12 @@ def targets(model: Any, kind: str) -> list[str]:
     return names
 
 
+def trainable(learner: Learner, hyper: Hyperparameters, seed: int) -> list[torch.nn.Parameter]:
+    """The parameters to train, in a stable order: a fresh adapter's and the head's, or all there are."""
+    found = add_adapter(learner, hyper, seed) if learner.adapter else list(learner.model.parameters())
+    return found + (list(learner.head.parameters()) if learner.head is not None else [])
+
+
 def add_adapter(holder: Holder, hyper: Hyperparameters, seed: int) -> list[torch.nn.Parameter]:
     """Wrap the holder's model with a fresh adapter, seeded; returns the parameters to train, in a stable order."""
     from peft import LoraConfig, get_peft_model
@@ -77,7 +83,7 @@ def _peft_on_transformers_5() -> Iterator[None]:
 
 def training_mode(learner: Learner) -> None:
     """Only what is trained drops out: the base stays deterministic, which is also twice as fast on a CPU."""
-    learner.model.eval()
+    learner.model.train(not learner.adapter)
     for name, module in learner.model.named_modules():
         if "lora_dropout" in name:
             module.train()
@@ -100,15 +106,23 @@ def restore_adapter(model: Any, state: dict[str, torch.Tensor]) -> None:
 
 
 def trained_state(learner: Learner) -> dict[str, torch.Tensor]:
-    """A copy of all that is trained, on the CPU: the adapter by peft's names, the head's behind "head."."""
-    head = learner.head.state_dict() if learner.head is not None else {}
-    kept = {HEAD + name: tensor.detach().cpu().clone() for name, tensor in head.items()}
-    return {**adapter_state(learner.model), **kept}
+    """A copy of all that is trained, on the CPU: the adapter by peft's names, or the model; the head's as "head."."""
+    head = _copied(learner.head) if learner.head is not None else {}
+    whole = adapter_state(learner.model) if learner.adapter else _copied(learner.model)
+    return {**whole, **{HEAD + name: tensor for name, tensor in head.items()}}
+
+
+def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
 
 
 def restore(learner: Learner, state: dict[str, torch.Tensor]) -> None:
     """Put back what `trained_state` copied."""
-    restore_adapter(learner.model, {name: tensor for name, tensor in state.items() if not name.startswith(HEAD)})
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD)}
+    if learner.adapter:
+        restore_adapter(learner.model, rest)
+    else:
+        learner.model.load_state_dict(rest)
     if learner.head is not None:
         own = {name.removeprefix(HEAD): tensor for name, tensor in state.items() if name.startswith(HEAD)}
         learner.head.load_state_dict(own)

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from components.tasks import part, task_of
+from components.tasks import find, task_of
 from components.train.settings import Hyperparameters, TrainSettings
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir, digest
@@ -33,7 +33,7 @@ def train(
     (best adapter), the same with ``_base`` for the untrained model, steps, loss. Raises `SluiceError` on bad input.
     """
     Hyperparameters.model_validate(hyperparameters)
-    chosen = part("train", task_of(base)).Settings.model_validate(settings)
+    chosen = find(task_of(base)).learning().Settings.model_validate(settings)
     files = {"corpus": corpus, "examples": examples, "base": base, "adapter": adapter}
     alone = "WORLD_SIZE" not in os.environ
     if chosen.nodes > 1 and alone:
@@ -64,7 +64,7 @@ def train_here(files: dict[str, Path | str], hyperparameters: dict[str, Any], se
     from components.train.progress import progress
     from components.train.world import join_world
 
-    task = part("train", task_of(files["base"]))
+    task = find(task_of(files["base"])).learning()
     hyper, chosen = Hyperparameters.model_validate(hyperparameters), task.Settings.model_validate(settings)
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
@@ -89,11 +89,11 @@ def run_digest(files: dict[str, Path | str], hyper: Hyperparameters, settings: T
 
 
 def write_adapter(trainer: Any, target: Path) -> None:
-    """Write the best adapter and the record of the run (figures, curves) as one directory."""
+    """Write the best adapter, or model, and the record of the run (figures, curves) as one directory."""
     from components.train.lora import restore, save_adapter, towards_base
 
     done, learner = trainer.progress, trainer.learner
-    restore(learner, towards_base(done.best, trainer.settings.interpolation))
+    restore(learner, towards_base(done.best, trainer.settings.interpolation) if learner.adapter else done.best)
     first = done.evaluations[0]
     trained = sum(parameter.numel() for parameter in trainer.parameters)
     metrics = learner.measure()
@@ -117,7 +117,8 @@ def write_adapter(trainer: Any, target: Path) -> None:
         "evaluations": done.evaluations,
     }
     with atomic_dir(target) as scratch:
-        save_adapter(learner, learner.spec.base_model, scratch)
+        if learner.adapter:
+            save_adapter(learner, learner.spec.base_model, scratch)
         learner.save(scratch)
         (scratch / RECORD).write_text(json.dumps(record, indent=1))
 

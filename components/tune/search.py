@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from components.tasks import part, task_of
+from components.tasks import find, task_of
 from components.train.settings import Hyperparameters
 from components.tune.settings import TuneSettings, hyperparameters_of, suggest, trial_settings, tune_settings
 from components.tune.study import OWNER, Surplus, counts, heartbeat_s, join, owner, refuse_surplus, release_dead
@@ -20,7 +20,7 @@ class Bench:
         import torch
 
         torch.set_num_threads(settings.threads)
-        self.base, self.settings, self.task = base, settings, part("train", task_of(base))
+        self.base, self.settings, self.task = base, settings, find(task_of(base)).learning()
         self.taken_over = False
         self.data = self.task.read(base, corpus, examples, trial_settings(settings, Hyperparameters(), self.task))
 
@@ -69,7 +69,7 @@ def search(
     Over a database a worker stays until the others' last trials are finished, and takes over those that die.
     Raises `SluiceError` when more than ``max_failures`` trials failed.
     """
-    chosen = tune_settings(part("train", task_of(base)), settings)
+    chosen = tune_settings(find(task_of(base)).learning(), settings)
     shared = join(study, chosen, worker)
     bench: Bench | None = None
     while True:

@@ -1,11 +1,11 @@
 """What the study may search, and how small its trials are."""
 
-from types import ModuleType
 from typing import Any, Literal
 
 from pydantic import Field
 
 from components.common.step import Settings
+from components.tasks import Learning
 from components.train.settings import Hyperparameters, TrainSettings
 
 
@@ -58,7 +58,7 @@ class TuneSettings(Settings):
     train: dict[str, Any] = {}
 
 
-def tune_settings(task: ModuleType, told: dict[str, Any]) -> TuneSettings:
+def tune_settings(task: Learning, told: dict[str, Any]) -> TuneSettings:
     """Section "tune" of a system's YAML over the task's own defaults (``STUDY`` of components/tasks/<task>)."""
     own = task.STUDY
     nested = {name: {**own.get(name, {}), **told.get(name, {})} for name in ("start", "space", "train")}
@@ -96,9 +96,8 @@ def hyperparameters_of(params: dict[str, Any]) -> Hyperparameters:
     return Hyperparameters(alpha=params["rank"] * params["alpha_ratio"], **rest)
 
 
-def trial_settings(settings: TuneSettings, hyper: Hyperparameters, task: ModuleType) -> TrainSettings:
+def trial_settings(settings: TuneSettings, hyper: Hyperparameters, task: Learning) -> TrainSettings:
     """A short training run in the task's own settings: as many steps as ``trial_rows`` fill, no checkpoints."""
     steps = max(settings.rungs, settings.trial_rows // (hyper.batch * hyper.accumulation))
     common = {"seed": settings.seed, "max_steps": steps, "evaluations": settings.rungs, "threads": settings.threads}
-    chosen: TrainSettings = task.Settings.model_validate({"epochs": 1, **common, **settings.train})
-    return chosen
+    return task.Settings.model_validate({"epochs": 1, **common, **settings.train})

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from components.tasks import part, task_of
+from components.tasks import find, task_of
 from components.tune.journal import mend
 from components.tune.settings import TuneSettings, start_in, tune_settings
 from serving.contract.errors import SluiceError
@@ -89,7 +89,7 @@ def create(corpus: Path | str, examples: Path | str, base: Path | str, settings:
         if not Path(path).exists():
             raise SluiceError(f"{name}: {path} does not exist; run the step that makes it first")
     task = task_of(base)
-    chosen = tune_settings(part("train", task), settings)
+    chosen = tune_settings(find(task).learning(), settings)
     parts = [digest(path) for path in (corpus, examples, base)] + [chosen.model_dump_json()]
     name = "sluice-" + sha256("|".join(parts).encode()).hexdigest()[:16]
     study = optuna.create_study(storage=storage(), study_name=name, direction="maximize", load_if_exists=True)

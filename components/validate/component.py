@@ -21,7 +21,7 @@ def validate(
     Args:
         corpus: Parquet: passages, audio of utterances, or sentences of documents.
         examples: Parquet: questions, reference texts, or summaries.
-        settings: Section `validate` of the system's YAML; its `task` says which suites judge (default retrieval).
+        settings: Section `validate` of the system's YAML; its `task` says which suites judge.
         clean_corpus: Parquet, the rows of the corpus that every expectation accepts.
         clean_examples: Parquet, the examples that every expectation accepts.
         quarantine: Parquet, the rows held back - table, row id, reasons, excerpt.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from components.tasks import part
+from components.tasks import find
 from components.validate.report import write_report
 from components.validate.settings import GateSettings
 from serving.contract.errors import SluiceError
@@ -31,16 +31,14 @@ class Outputs(NamedTuple):
 def validate(corpus: str | Path, examples: str | Path, settings: Mapping[str, Any], out: Outputs) -> Verdict:
     """Split both tables (parquet) into clean rows and quarantine, write all of ``out``, then let the gate decide.
 
-    ``settings``: a section of YAML; its ``task`` (default retrieval) says what the rows are for and so which suites
+    ``settings``: a section of YAML; its ``task`` says what the rows are for and so which suites
     judge them. Under the floor the outputs are still written, for whoever looks into it, and SluiceError says what is
     wrong in one sentence. SluiceError also for an unknown task and for a missing file or column.
     """
-    kind = part("validate", str(settings.get("task", "retrieval")))
+    kind = find(str(settings.get("task", ""))).data()
     chosen: GateSettings = kind.Settings.model_validate(dict(settings))
-    tables = [
-        _read(Path(path), needed, maker)
-        for path, needed, maker in zip((corpus, examples), (kind.CORPUS, kind.EXAMPLES), kind.MAKERS, strict=True)
-    ]
+    makers = kind.MAKERS
+    tables = _read(Path(corpus), kind.CORPUS, makers[0]), _read(Path(examples), kind.EXAMPLES, makers[1])
     checked = kind.check(*tables, chosen)
     for frame, target in zip(checked[:3], out[:3], strict=True):
         with atomic_file(target) as scratch:
@@ -50,8 +48,7 @@ def validate(corpus: str | Path, examples: str | Path, settings: Mapping[str, An
     log.info("%s: %s", "passed" if checked.verdict.passed else "stopped", checked.verdict.reason)
     if not checked.verdict.passed:
         raise SluiceError(f"the data gate stopped the run: {checked.verdict.reason}; see the report {out.report}")
-    verdict: Verdict = checked.verdict
-    return verdict
+    return checked.verdict
 
 
 def _read(path: Path, needed: tuple[str, ...], maker: str) -> "pd.DataFrame":

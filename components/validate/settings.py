@@ -12,7 +12,7 @@ class GateSettings(Settings):
     damaged; ``max_quarantined``: share of a table's rows; ``examples`` of quarantined rows stand in the report.
     """
 
-    task: str = "retrieval"
+    task: str = ""
     mojibake: int = Field(3, ge=1)
     max_quarantined: float = Field(0.05, ge=0, le=1)
     examples: int = Field(30, ge=0)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_whisper import make_tiny_whisper
 
-from components.tasks import part, task_of
+from components.tasks import find, task_of
 from components.tasks.transcription.base import fetch
 from components.tasks.transcription.speech import TorchWhisper
 from serving.contract.errors import SluiceError
@@ -80,9 +80,9 @@ def test_what_is_no_whisper_is_refused_in_one_sentence_and_leaves_nothing(checkp
 
 
 def test_a_task_that_no_step_knows_is_named_with_those_there_are(tmp_path):
-    assert part("base", "transcription").fetch is fetch
-    with pytest.raises(SluiceError, match="step base knows retrieval, transcription, highlights"):
-        part("base", "translation")
+    assert find("transcription").base().fetch is fetch
+    with pytest.raises(SluiceError, match="there is highlights, retrieval, transcription"):
+        find("translation")
     (tmp_path / "sluice.json").write_text("{}")
     with pytest.raises(SluiceError, match="no 'task'"):
         task_of(tmp_path)

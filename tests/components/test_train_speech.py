@@ -155,9 +155,9 @@ def test_a_study_of_speech_searches_its_own_space(room, tmp_path, monkeypatch):
     settings = {"n_trials": 1, "trial_rows": 16, "rungs": 1, "space": space}
     name = create(**room, settings=settings)
     assert search(name, 0, **room, settings=settings) == 1
-    from components.tasks import part
+    from components.tasks import find
 
-    chosen = tune_settings(part("train", "transcription"), settings)
+    chosen = tune_settings(find("transcription").learning(), settings)
     assert chosen.space.accumulation == (1,) and chosen.trial_rows == 16 and chosen.start["learning_rate"] == 2e-3
 
 

@@ -6,7 +6,7 @@ import pytest
 from kfp.dsl import HTML, Artifact, Dataset, Metrics, Model
 from tiny_encoder import make_base, make_tables
 
-from components.tasks import part
+from components.tasks import find
 from components.train.settings import Hyperparameters
 from components.tune.component import best_trial, create_study, search
 from components.tune.report import write_page
@@ -122,7 +122,7 @@ def test_trials_see_the_same_number_of_rows_whatever_their_batch():
     settings = TuneSettings(trial_rows=256, rungs=2)
     for batch, accumulation in ((32, 1), (64, 1), (32, 2)):
         hyper = Hyperparameters(batch=batch, accumulation=accumulation)
-        assert trial_settings(settings, hyper, part("train", "retrieval")).max_steps * batch * accumulation == 256
+        assert trial_settings(settings, hyper, find("retrieval").learning()).max_steps * batch * accumulation == 256
 
 
 @pytest.mark.e2e

@@ -68,7 +68,7 @@ def test_clean_data_passes_and_leaves_tables_verdict_and_a_self_contained_report
     passages.to_parquet(tmp_path / "passages.parquet")
     questions.to_parquet(tmp_path / "questions.parquet")
     out = outputs(tmp_path / "out")
-    verdict = validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", {}, out)
+    verdict = validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", {"task": "retrieval"}, out)
     assert verdict.passed and verdict.gate == "data" and read_verdicts(out.verdict) == [verdict]
     assert verdict.figures["passages"] == 40 and verdict.figures["questions_quarantined"] == 0
     assert len(pd.read_parquet(out.corpus)) == len(pd.read_parquet(out.examples)) == 40
@@ -87,7 +87,7 @@ def test_under_the_floor_the_outputs_are_written_and_then_the_run_fails(tmp_path
     with pytest.raises(
         SluiceError, match="25.0% of questions quarantined, at most 5.0%.*above 70%.*too few categories"
     ):
-        validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", {}, out)
+        validate(tmp_path / "passages.parquet", tmp_path / "questions.parquet", {"task": "retrieval"}, out)
     assert all(Path(path).is_file() for path in out) and not read_verdicts(out.verdict)[0].passed
     assert len(pd.read_parquet(out.quarantine)) == 10
 
@@ -96,9 +96,9 @@ def test_a_missing_table_or_column_is_named(tmp_path: Path) -> None:
     passages, _ = tables()
     passages.drop(columns="kind").to_parquet(tmp_path / "p.parquet")
     with pytest.raises(SluiceError, match="no column 'kind'"):
-        validate(tmp_path / "p.parquet", tmp_path / "q.parquet", {}, outputs(tmp_path))
+        validate(tmp_path / "p.parquet", tmp_path / "q.parquet", {"task": "retrieval"}, outputs(tmp_path))
     with pytest.raises(SluiceError, match="run ingest first"):
-        validate(tmp_path / "none.parquet", tmp_path / "q.parquet", {}, outputs(tmp_path))
+        validate(tmp_path / "none.parquet", tmp_path / "q.parquet", {"task": "retrieval"}, outputs(tmp_path))
 
 
 def test_language_and_damage_are_told_from_code_and_accents() -> None:
@@ -119,7 +119,7 @@ def test_the_component_takes_settings_as_kubeflow_hands_them_over(tmp_path: Path
     component.python_func(
         corpus=Dataset(uri=str(tmp_path / "passages.parquet")),
         examples=Dataset(uri=str(tmp_path / "questions.parquet")),
-        settings={"max_tokens": 256.0, "question_words": [4.0, 60.0]},
+        settings={"task": "retrieval", "max_tokens": 256.0, "question_words": [4.0, 60.0]},
         verdict=Artifact(uri=str(tmp_path / "v.json")),
         report=HTML(uri=str(tmp_path / "r.html")),
         **made,

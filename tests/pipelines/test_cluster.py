@@ -124,7 +124,7 @@ def test_what_only_a_cluster_knows_is_ignored_by_a_laptop(tmp_path: Path) -> Non
 
         @dsl.pipeline(name="tiny")
         def tiny() -> str:
-            return named(answer(), "Answer", "gate").output  # type: ignore[no-any-return]
+            return named(answer(), "Answer", "gate", kind="retrieval").output  # type: ignore[no-any-return]
 
     local.init(runner=local.SubprocessRunner(use_venv=False), pipeline_root=str(tmp_path))
     with pytest.warns(UserWarning, match="no effect in the current local runner"):

@@ -1,7 +1,11 @@
 import os
+import shutil
 from pathlib import Path
 
-from pipelines.digest import _file_of, _imports, code_digest, source_digest
+import pytest
+
+from pipelines.digest import ROOMS, ROOT, Code, code_digest, source_digest
+from serving.contract.errors import SluiceError
 
 
 def test_the_digest_of_a_source_follows_content_names_and_extra_words(tmp_path: Path) -> None:
@@ -15,19 +19,43 @@ def test_the_digest_of_a_source_follows_content_names_and_extra_words(tmp_path: 
     assert source_digest(tmp_path, "core") != first
 
 
-def test_the_digest_of_a_step_reaches_imports_inside_functions_but_not_other_steps() -> None:
-    reached = _imports(_file_of("components.evaluate.component"), "")  # type: ignore[arg-type]
-    assert any(name.startswith("components.evaluate.") for name in reached)
-    assert not any(name.startswith("components.train") for name in reached)
-    assert code_digest("components.evaluate.component") != code_digest("components.gate.component")
+TASKS = ("retrieval", "transcription", "highlights")
 
 
-def test_a_step_is_known_by_its_code_for_its_own_kind_of_model(tmp_path: Path) -> None:
-    file = tmp_path / "some.py"
-    file.write_text('part("train", spec.task)\nTASKS = {"retrieval": "serving.retrieval.retriever:Retriever"}\n')
-    assert _imports(file, "transcription") == {"components.tasks.transcription.learning", "serving.retrieval.retriever"}
-    room = "components.train.component"
-    assert code_digest(room, "retrieval") != code_digest(room, "transcription")
+def test_a_step_reaches_imports_inside_functions_but_no_other_step_or_task() -> None:
+    reached = {
+        str(file.relative_to(ROOT)) for file in Code([ROOT]).reached("components.evaluate.component", "retrieval")
+    }
+    assert {"components/evaluate/component.py", "components/tasks/retrieval/evaluating/report.py"} <= reached
+    assert "serving/retrieval/retriever.py" in reached  # found by the bundle's task when the step runs
+    beyond = ("components/train", "components/gate", "components/tasks/transcription", "components/tasks/highlights")
+    assert not [name for name in reached if name.startswith((*beyond, "serving/transcription", "serving/highlights"))]
+
+
+def test_a_step_that_finds_its_work_by_the_task_has_no_key_without_one() -> None:
+    with pytest.raises(SluiceError, match="name the task"):
+        code_digest("components.evaluate.component", "")
+    assert code_digest("components.ingest.component", "") == code_digest("components.ingest.component", "retrieval")
+
+
+def test_every_file_that_a_step_reaches_changes_its_key_and_no_other_tasks(tmp_path: Path) -> None:
+    for room in ROOMS:
+        shutil.copytree(ROOT / room, tmp_path / room, ignore=shutil.ignore_patterns("__pycache__"))
+    code, ids = (
+        Code([tmp_path]),
+        [f"components.{p.parent.name}.component" for p in ROOT.glob("components/*/component.py")],
+    )
+    steps: dict[Path, tuple[str, set[str]]] = {}
+    for step in sorted(ids):
+        found = {task: code.reached(step, task) for task in TASKS}
+        steps |= {f: (step, {t for t in TASKS if f in found[t]}) for f in set().union(*found.values())}
+    assert len(steps) > 250
+    before = {(step, task): code.digest(step, task) for step in ids for task in TASKS}
+    for file, (step, tasks) in steps.items():
+        content = file.read_bytes()
+        file.write_bytes(content + b"\n")
+        assert {t for t in TASKS if code.digest(step, t) != before[step, t]} == tasks, file
+        file.write_bytes(content)
 
 
 def test_a_source_that_strangers_sent_has_a_digest_of_what_a_step_would_read(tmp_path: Path) -> None:

@@ -9,8 +9,18 @@ from typing import Any
 import yaml
 
 from components.rollout.manifests import read_manifests
-from components.tasks import part
+from components.tasks import Drilling, find
 from serving.contract.bundle import Bundle
+from serving.contract.errors import SluiceError
+
+
+def drilling_of(bundle: Path) -> Drilling:
+    """What the bundle's task says of drills. Errors: `SluiceError` where it has none."""
+    task = Bundle.read(bundle).task
+    found = find(task).drilling()
+    if found is None:
+        raise SluiceError(f"{bundle}: task '{task}' has no drills; name a system whose task has (components/tasks)")
+    return found
 
 
 def copy_bundle(bundle: Path, target: Path, note: str) -> Path:
@@ -25,7 +35,7 @@ def copy_bundle(bundle: Path, target: Path, note: str) -> Path:
 def wrong_answers(bundle: Path, target: Path) -> Path:
     """A bundle that answers in the right shape and just as fast, and is always wrong; how, its task knows."""
     copy_bundle(bundle, target, "drill: wrong answers")
-    part("rollout.drill", Bundle.read(bundle).task).spoil(target)
+    drilling_of(bundle).spoil(target)
     return target
 
 
@@ -57,8 +67,7 @@ def faulty_manifests(system: str, directory: str, target: Path, flags: list[str]
 
 def asked_of(bundle: Path) -> list[dict[str, Any]]:
     """Labelled request rows for a bundle where no release has left any, as its task makes them up."""
-    rows: list[dict[str, Any]] = part("rollout.drill", Bundle.read(bundle).task).asked(bundle)
-    return rows
+    return drilling_of(bundle).asked(bundle)
 
 
 def _link(source: str, target: str) -> None:

@@ -13,9 +13,7 @@ from components.rollout.release import Candidate, carry_out
 from components.rollout.run import Outcome
 from components.rollout.settings import RolloutSettings
 from components.rollout.watcher import Watcher
-from components.tasks import part
 from load_tests.slo import read_slo
-from serving.contract.bundle import Bundle
 from serving.contract.files import digest
 
 WITHIN_S = 30.0
@@ -76,7 +74,7 @@ class Stage:
 
 def settings_of(bundle: Path) -> RolloutSettings:
     """Short windows under an SLO that a busy machine keeps too, as the bundle's task wants them."""
-    return RolloutSettings(**part("rollout.drill", Bundle.read(bundle).task).SETTINGS)
+    return RolloutSettings(**faults.drilling_of(bundle).SETTINGS)
 
 
 SCENES = (

@@ -5,8 +5,7 @@ from kfp import dsl
 from components.featurize.component import featurize
 from components.ingest.component import ingest
 from components.make_qa.component import make_qa
-from components.validate.component import validate
-from pipelines.release import release
+from pipelines.release import release, validated
 from pipelines.settings import load_settings
 from pipelines.tasks import named
 
@@ -32,11 +31,7 @@ def codebase(source: str = "", revision: str = "", part: str = "core", base_mode
         ingest(source=source, source_digest=revision, part=part, settings=settings["ingest"]), "Ingest source", "ingest"
     )
     asked = named(make_qa(passages=read.outputs["passages"], settings=settings["make_qa"]), "Make questions", "make_qa")
-    checked = named(
-        validate(corpus=read.outputs["passages"], examples=asked.outputs["questions"], settings=settings["validate"]),
-        "Validate data",
-        "validate",
-    )
+    checked = validated("retrieval", read.outputs["passages"], asked.outputs["questions"], settings)
     features = named(
         featurize(
             corpus=checked.outputs["clean_corpus"],

@@ -13,8 +13,7 @@ from components.segment.component import segment
 from components.summaries.component import summaries
 from components.transcribe.component import transcribe
 from components.utterances.component import utterances
-from components.validate.component import validate
-from pipelines.release import Judged, refresh, release
+from pipelines.release import Judged, refresh, release, validated
 from pipelines.settings import load_settings
 from pipelines.tasks import named
 
@@ -29,7 +28,7 @@ def _transcriber(read: PipelineTask, base_model: str, settings: Settings) -> Jud
         "utterances",
     )
     own = settings["transcriber"]
-    checked = _validated("transcription", spoken.outputs["corpus"], spoken.outputs["examples"], own, "Utterances: ")
+    checked = validated("transcription", spoken.outputs["corpus"], spoken.outputs["examples"], own, "Utterances: ")
     return release("lectures-transcriber", "transcription", base_model, checked, own, title="Transcriber: ")
 
 
@@ -74,7 +73,7 @@ def _highlights(pieces: PipelineTask, text_model: str, documents: str, settings:
         "summaries",
     )
     own = settings["highlights"]
-    checked = _validated("highlights", told.outputs["corpus"], told.outputs["examples"], own, "Summaries: ")
+    checked = validated("highlights", told.outputs["corpus"], told.outputs["examples"], own, "Summaries: ")
     release("lectures-highlights", "highlights", text_model, checked, own, title="Highlights: ")
 
 
@@ -91,7 +90,7 @@ def _retriever(read: PipelineTask, pieces: PipelineTask, text_model: str, settin
         "Make questions",
         "make_qa",
     )
-    checked = _validated("retrieval", pieces.outputs["passages"], asked.outputs["questions"], own, "Segments: ")
+    checked = validated("retrieval", pieces.outputs["passages"], asked.outputs["questions"], own, "Segments: ")
     features = named(
         featurize(
             corpus=checked.outputs["clean_corpus"],
@@ -103,15 +102,6 @@ def _retriever(read: PipelineTask, pieces: PipelineTask, text_model: str, settin
     )
     outputs = {name: features.outputs[name] for name in ("frame", "snapshot")}
     refresh("lectures-retriever", "retrieval", text_model, checked, own, outputs, title="Retriever: ")
-
-
-def _validated(task: str, corpus: Any, examples: Any, own: Settings, title: str) -> PipelineTask:
-    return named(
-        validate(corpus=corpus, examples=examples, settings={"task": task, **own["validate"]}),
-        f"{title}validate data",
-        "validate",
-        kind=task,
-    )
 
 
 @dsl.pipeline(

@@ -83,6 +83,7 @@ def learner(base: Path | str, data: Data, hyper: Hyperparameters, settings: Sett
 class SalienceLearner:
     """An encoder and a head that learn which sentences matter (see `components.train.learner.Learner`)."""
 
+    adapter = True
     about = "LoRA on the base encoder and a head over vectors and features; the loss is a softmax over each document."
 
     def __init__(self, encoder: TorchEncoder, data: Data, hyper: Hyperparameters, settings: Settings) -> None:

@@ -70,6 +70,7 @@ class ContrastiveLearner:
 
     about = "LoRA on the base encoder, with in-batch and mined hard negatives; the loss is InfoNCE."
     head = None
+    adapter = True
 
     def __init__(self, encoder: TorchEncoder, data: Data, hyper: Hyperparameters, settings: Settings) -> None:
         """Mines the hard negatives with the encoder as it is."""

@@ -90,6 +90,7 @@ class SpeechLearner:
 
     about = "LoRA on a Whisper: cross-entropy of the next token, under speed perturbation and SpecAugment."
     head = None
+    adapter = True
 
     def __init__(self, whisper: TorchWhisper, data: Data, hyper: Hyperparameters, settings: Settings) -> None:
         self.whisper, self.data, self.hyper, self.settings = whisper, data, hyper, settings
