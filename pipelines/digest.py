@@ -13,7 +13,7 @@ from serving.contract.errors import SluiceError
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = ("components", "serving", "load_tests", "feature_repo", "pipelines")
-FINDERS = {"components.tasks.find": "components.tasks.{}", "serving.contract.load.load": "serving.{}"}
+FINDERS = {"components.tasks.find": "components.tasks.{}", "serving.contract.task.find_task": "serving.{}"}
 """Functions that find a task's package by its name; what that package's methods import counts if they are called."""
 SOURCE_SUFFIXES = {".py", ".pyi", ".md", ".mdx", ".markdown", ".jsonl"}
 
@@ -83,7 +83,6 @@ class Code:
         Errors: `SluiceError` where the module finds its work by the task, and ``task`` is "".
         """
         own = {form.format(task) for form in FINDERS.values()}
-        whole = [f"serving.{task}.{file.stem}" for root in self._roots for file in root.glob(f"serving/{task}/*.py")]
         files: dict[str, Path] = {}
         queue = [module]
         while queue:
@@ -91,7 +90,7 @@ class Code:
             if name in FINDERS:
                 if not task:
                     raise SluiceError(f"{module} finds its work by a task: name the task, or its cache key misses code")
-                queue += [FINDERS[name].format(task), *(whole if name.startswith("serving") else ())]
+                queue.append(FINDERS[name].format(task))
             elif name not in files and (file := self._file(name)):
                 files[name] = file
                 queue += self._follow(name, file)
