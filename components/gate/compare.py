@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from components.common.scores import Floats, Interval, rate
 from components.gate.settings import GateSettings
@@ -60,6 +63,43 @@ class Measure:
         return f"{self.what} on {self.where}"
 
 
+class Subset(NamedTuple):
+    """The rows whose ``column`` is ``value``, or (``inside`` false) all but those."""
+
+    column: str
+    value: str
+    inside: bool = True
+
+    def of(self, table: pd.DataFrame) -> pd.Series[bool]:
+        """Which rows of ``table`` it takes."""
+        found: pd.Series[bool] = table[self.column] == self.value
+        return found if self.inside else ~found
+
+
+@dataclass(frozen=True)
+class Metric(Measure):
+    """A measure that is read out of predictions, one value an example.
+
+    ``column`` holds it, or what ``score`` (an array to an array) makes it of; times ``scale``. ``lower``: less of it is
+    better, as of errors. ``weights``: the column of the examples' sizes, where it is a rate. ``only``: the rows that it
+    is of, where not of all.
+    """
+
+    column: str
+    score: Callable[[NDArray[Any]], Floats] | None = None
+    scale: float = 1.0
+    lower: bool = False
+    weights: str = ""
+    only: Subset | None = None
+
+    def of(self, rows: pd.DataFrame) -> Scores:
+        """Scores, greater is better, of rows indexed by example; errors as of `Scores.of`."""
+        values = rows[self.column] if self.score is None else self.score(rows[self.column].to_numpy())
+        sizes = rows[self.weights].astype("float64") if self.weights else None
+        scale = -self.scale if self.lower else self.scale
+        return Scores.of(scale * pd.Series(values, index=rows.index), sizes)
+
+
 def different(one: str, two: str, odd: set[str]) -> str:
     """What to say when two tables answer different examples; ``odd`` are those in one only."""
     return (
@@ -68,9 +108,10 @@ def different(one: str, two: str, odd: set[str]) -> str:
     )
 
 
-def level(scores: Scores, settings: GateSettings) -> Interval:
-    """One system's score with its interval."""
-    return rate(scores.values, scores.weights, LEVEL, settings.seed)
+def level(scores: Scores, settings: GateSettings, lower: bool = False) -> Interval:
+    """One system's score with its interval; of scores that less is better of (``lower``), as they were measured."""
+    mean, low, high = rate(scores.values, scores.weights, LEVEL, settings.seed)
+    return Interval(0.0 - mean, 0.0 - high, 0.0 - low) if lower else Interval(mean, low, high)
 
 
 def difference(better: Scores, worse: Scores, settings: GateSettings) -> Interval:

@@ -10,7 +10,8 @@ import pandas as pd
 
 from components.common.page import Page, badge, svg
 from components.gate import pictures
-from components.gate.judge import Quality, Rivals, overrule, quality_verdict
+from components.gate.judge import Quality, examine, overrule, quality_verdict
+from components.gate.rules import Rivals
 from components.tasks import find
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict, read_verdicts, write_verdicts
@@ -36,15 +37,15 @@ def judge_files(
     """Judge a challenger by its task's rules; write the verdicts (JSON list: data, quantisation, quality) and the page.
 
     In: ``predictions`` of challenger, champion and base (predictions.parquet of "evaluate", same examples, whose column
-    ``task`` says which rules of components/gate/ apply); ``verdicts`` of the gates before (data, quantisation). Out:
+    ``task`` says which rules of components/tasks/ apply); ``verdicts`` of the gates before (data, quantisation). Out:
     passed only if every verdict passed, with the reasons against it otherwise. Errors: `SluiceError` for tables that
     cannot be compared or an empty list of verdicts; pydantic's for settings that are wrong, such as a person who
     overrules without a reason.
     """
     rivals = Rivals(**{who: pd.read_parquet(path) for who, path in predictions.items()})
-    own = find(rivals.task()).gating()
-    chosen = own.Settings(**settings)
-    found = own.examine(rivals, chosen)
+    own = find(rivals.task()).gating().GATE
+    chosen = own.settings(**settings)
+    found = examine(own, rivals, chosen)
     earlier = [v for name, path in verdicts.items() for v in _earlier(name, path)]
     final = [overrule(v, chosen) for v in (*earlier, quality_verdict(found, chosen))]
     against = [f"{v.gate}: {v.reason}" for v in final if not v.passed]

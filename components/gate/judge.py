@@ -1,68 +1,28 @@
-"""The quality gate, whatever the task: what a task's comparisons are made of, and the verdicts that follow."""
+"""The quality gate, whatever the task: from what a task declares and three tables of predictions to a verdict."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-import pandas as pd
-
 from components.common.scores import Interval
-from components.gate.compare import Check, different
+from components.gate.compare import Check, check, level, slices
+from components.gate.rules import (
+    Captions,
+    Entry,
+    Found,
+    Gate,
+    Level,
+    Limits,
+    Panel,
+    Predictions,
+    Rivals,
+    Rule,
+    S,
+    Tile,
+)
 from components.gate.settings import GateSettings
-from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict
-
-RIVALS = ("challenger", "champion", "base")
-Level = dict[str, float | int | str]
-
-
-@dataclass(frozen=True)
-class Rivals:
-    """The three prediction tables of one decision."""
-
-    challenger: pd.DataFrame
-    champion: pd.DataFrame
-    base: pd.DataFrame
-
-    def of(self, who: str) -> pd.DataFrame:
-        """The table of "challenger", "champion" or "base"."""
-        found: pd.DataFrame = getattr(self, who)
-        return found
-
-    def task(self) -> str:
-        """The task all three were evaluated for. Errors: `SluiceError` if they do not say, or differ."""
-        tasks = {
-            who: str(t["task"].iloc[0]) if "task" in t and len(t) else "none" for who in RIVALS for t in [self.of(who)]
-        }
-        if len(set(tasks.values())) != 1 or "none" in tasks.values():
-            told = ", ".join(f"{who}: {task}" for who, task in tasks.items())
-            raise SluiceError(f"predictions: the rivals are of different tasks ({told}); evaluate all three again")
-        return tasks["challenger"]
-
-    def require(self, columns: tuple[str, ...]) -> None:
-        """Raise `SluiceError` naming the first column that a table lacks."""
-        for who in RIVALS:
-            if missing := [c for c in columns if c not in self.of(who).columns]:
-                raise SluiceError(f"predictions of the {who}: no column {', '.join(missing)} (see components/evaluate)")
-
-
-def same_examples(rivals: Rivals, key: str) -> None:
-    """Raise `SluiceError` unless all three tables hold the same examples: anything else is no paired comparison."""
-    asked = {who: set(rivals.of(who)[key]) for who in RIVALS}
-    for who in RIVALS[1:]:
-        if odd := asked["challenger"] ^ asked[who]:
-            raise SluiceError(different("the challenger", f"the {who}", odd))
-
-
-@dataclass(frozen=True)
-class Captions:
-    """The page's words about a task: what the levels and the facts show, what an example is called, the levels' top."""
-
-    levels: str
-    facts: str
-    unit: str = "examples"
-    top: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,10 +39,10 @@ class Quality:
     checks: list[Check]
     slices: list[Check]
     facts: list[Check]
-    limits: dict[str, tuple[float, float]]
+    limits: Limits
     levels: list[Level]
     unchanged: bool
-    tiles: list[tuple[str, str, str]]
+    tiles: list[Tile]
     captions: Captions
 
     def failures(self, settings: GateSettings) -> list[str]:
@@ -92,6 +52,59 @@ class Quality:
         found = [c.sentence() for c in self.checks if not c.passed]
         found += [f"{c.name} fell: {c.sentence()}" for c in self.slices if not c.passed]
         return found + [f"{k} is {v:.3f}, below {low:.3f}" for k, (v, low) in self.limits.items() if not v >= low]
+
+
+def examine(gate: Gate[S], rivals: Rivals, settings: S) -> Quality:
+    """Compare the challenger with champion, base model and everything trivial as ``gate`` declares, whole and by slice.
+
+    Errors: `SluiceError` if the three tables do not hold the same examples, or lack a column or system.
+    """
+    read = Predictions(gate, rivals)
+    checks = [_compared(read, rule, settings) for rule in gate.rules(settings) if read.has(rule.metric.only)]
+    checks += gate.extra(read, settings)
+    fallen = []
+    for metric, by in gate.slices(settings):
+        if read.has(metric.only):
+            mine, theirs = (read.scores(metric, Entry(who)) for who in ("challenger", "champion"))
+            fallen += slices(mine, theirs, read.rows(only=metric.only)[by], by, metric, settings)
+    floors = {name: floor for name, floor in gate.floors(settings).items() if read.has(floor[0].only)}
+    levels = [row for panel in gate.panels for row in _levels(read, panel, settings)]
+    return Quality(
+        main=checks[0],
+        checks=checks,
+        slices=fallen,
+        facts=[_compared(read, rule, settings) for rule in gate.facts(settings) if read.has(rule.metric.only)],
+        limits={k: (float(read.scores(metric).values.mean()), least) for k, (metric, least) in floors.items()}
+        | gate.limits(read, settings),
+        levels=levels,
+        unchanged=read.unchanged(),
+        tiles=gate.tiles(Found(read, levels, checks), settings),
+        captions=gate.captions,
+    )
+
+
+def _compared(read: Predictions, rule: Rule, settings: GateSettings) -> Check:
+    metric, mine = rule.metric, read.scores(rule.metric, rule.mine)
+    if isinstance(rule.rival, Entry):
+        theirs = read.scores(metric, rule.rival)
+    else:
+        theirs = rule.rival(read.rows(rule.mine, metric.only), mine)
+    return check(mine, theirs, metric, rule.against, rule.bound, settings, rule.end, rule.name)
+
+
+def _levels(read: Predictions, panel: Panel, settings: GateSettings) -> Iterator[Level]:
+    metrics = {label: metric for label, metric in panel.metrics.items() if read.has(metric.only)}
+    for title, entry in panel.who.items():
+        shown = [(label, metric, read.scores(metric, entry)) for label, metric in metrics.items()]
+        if panel.by and read.has(panel.by[0].only):
+            metric, by = panel.by
+            whole, groups = read.scores(metric, entry), read.rows(only=metric.only)[by]
+            of = groups.reindex(whole.ids)
+            shown += [(str(one), metric, whole.part((of == one).to_numpy())) for one in sorted(groups.unique())]
+        for label, metric, scores in shown:
+            if scores.weights.sum() > 0:
+                key: Level = {"set": panel.title, "who": title, "metric": label, "n": len(scores.ids)}
+                yield {**key, **level(scores, settings, metric.lower)._asdict()}
 
 
 def quality_verdict(found: Quality, settings: GateSettings) -> Verdict:

@@ -9,7 +9,7 @@ import numpy as np
 
 from components.common.page import COLOURS, INK, MUTED, legend_below, new_figure
 from components.gate.compare import Check
-from components.gate.judge import Level
+from components.gate.rules import Level
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

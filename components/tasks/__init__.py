@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from components.base.spec import ModelSpec
     from components.common.page import Page
     from components.evaluate.evaluated import Evaluated
-    from components.gate.judge import Quality, Rivals
-    from components.gate.settings import GateSettings
+    from components.gate.rules import Gate
     from components.pack.packing import Given, Packed
     from components.quantize.settings import QuantizeSettings
     from components.quantize.variants import Measured
@@ -123,13 +122,10 @@ class Evaluating(Protocol):
 
 
 class Gating(Protocol):
-    """When a challenger is better than the champion."""
+    """When a challenger is better than the champion (`components.gate.rules`)."""
 
     @property
-    def Settings(self) -> type[GateSettings]: ...  # noqa: N802, D102
-
-    def examine(self, rivals: Rivals, settings: Any) -> Quality:
-        """Compare the rivals' predictions, example by example."""
+    def GATE(self) -> Gate[Any]: ...  # noqa: N802, D102
 
 
 class Drilling(Protocol):

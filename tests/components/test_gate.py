@@ -6,8 +6,9 @@ import pytest
 
 from components.common.page import page_data
 from components.gate.gate import judge_files
-from components.gate.judge import Rivals, quality_verdict
-from components.tasks.retrieval.gating import Settings, examine, parse_metric
+from components.gate.judge import examine, quality_verdict
+from components.gate.rules import Rivals
+from components.tasks.retrieval.gating import GATE, Settings, metric_of
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict, read_verdicts, write_verdicts
 
@@ -48,7 +49,7 @@ def compare(champion, challenger, **settings):
     """The gate's verdict where the base is worse than both."""
     chosen = Settings(resamples=1000, **settings)
     base = predictions(0.9, n=challenger["set"].eq("test").sum() // 3)
-    return quality_verdict(examine(Rivals(challenger, champion, base), chosen), chosen)
+    return quality_verdict(examine(GATE, Rivals(challenger, champion, base), chosen), chosen)
 
 
 def judge(tmp_path, challenger, champion, data_passed=True, base=None, **settings):
@@ -109,7 +110,7 @@ def test_different_questions_are_refused():
 
 def test_an_unknown_metric_is_named():
     with pytest.raises(SluiceError, match="no metric 'accuracy'"):
-        parse_metric("accuracy")
+        metric_of("accuracy")
 
 
 def test_all_gates_together_let_a_better_challenger_pass(tmp_path):

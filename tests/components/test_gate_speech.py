@@ -5,8 +5,9 @@ import pytest
 from components.common.page import page_data
 from components.common.scores import rate
 from components.gate.gate import judge_files
-from components.gate.judge import Rivals, quality_verdict
-from components.tasks.transcription.gating import Settings, examine, loops
+from components.gate.judge import examine, quality_verdict
+from components.gate.rules import Rivals
+from components.tasks.transcription.gating import GATE, Settings, loops
 from components.tasks.transcription.words import normalise
 from serving.contract.verdict import Verdict, write_verdicts
 
@@ -38,7 +39,7 @@ TUNED = heard({"Ada": 0.1, "Ben": 0.1, "Cy": 0.02}, seed=1)
 
 def verdict(challenger, champion=BASE, **settings):
     chosen = Settings(resamples=1000, **settings)
-    found = examine(Rivals(challenger, champion, BASE), chosen)
+    found = examine(GATE, Rivals(challenger, champion, BASE), chosen)
     return quality_verdict(found, chosen)
 
 

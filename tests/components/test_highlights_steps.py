@@ -11,15 +11,15 @@ from tiny_encoder import make_base
 
 from components.common.page import page_data
 from components.evaluate.evaluate import evaluate_files
-from components.gate.judge import Rivals, quality_verdict
+from components.gate.judge import examine, quality_verdict
+from components.gate.rules import Rivals
 from components.merge.merge import merge
 from components.pack.run import pack
 from components.quantize.run import quantize
 from components.summaries import own
 from components.tasks.highlights import tables
 from components.tasks.highlights.evaluating.systems import constant, redundancy, trivial
-from components.tasks.highlights.gating import Settings as GateSettings
-from components.tasks.highlights.gating import examine
+from components.tasks.highlights.gating import GATE
 from components.tasks.highlights.learning import SalienceLearner, Settings, learner, read
 from components.tasks.highlights.learning.head import TorchHead, with_centroid
 from components.train.run import train
@@ -170,8 +170,10 @@ def predictions(rouge1, rouge2, bullets=None, count=40):
 
 
 def decide(challenger, champion, base=None, **settings):
-    chosen = GateSettings(resamples=1000, **settings)
-    return quality_verdict(examine(Rivals(challenger, champion, champion if base is None else base), chosen), chosen)
+    chosen = GATE.settings(resamples=1000, **settings)
+    return quality_verdict(
+        examine(GATE, Rivals(challenger, champion, champion if base is None else base), chosen), chosen
+    )
 
 
 def test_a_better_highlighter_passes_and_says_by_how_much():

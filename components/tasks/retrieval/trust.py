@@ -10,15 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from components.common.scores import Floats, Interval
-from components.gate.compare import LEVEL, Check, Measure
+from components.gate.compare import LEVEL, Check, Measure, Subset
+from components.gate.rules import Entry, Predictions, Tile
 from components.gate.settings import GateSettings
 from components.tasks.retrieval.evaluating.calibration import auroc, bins_for, ece_interval, resampled
 
+PERSONA = Subset("set", "persona")
 WHERE = "users' held-out questions"
 _MOST_BINS = 10
 _LEAST_OF_A_KIND = 10  # right and wrong first sources: an AUROC of fewer says nothing
-
-Tile = tuple[str, str, str]
 
 
 class Told(NamedTuple):
@@ -46,19 +46,32 @@ class Told(NamedTuple):
         return float(abstained[~correct].mean() - 2 * abstained[correct].mean())
 
 
-def enough(told: Told, least: int) -> bool:
+def _told(read: Predictions) -> tuple[Told, Told] | None:
+    """The challenger's and the champion's on the persona questions; None where the source has none."""
+    if not read.has(PERSONA):
+        return None
+    mine, theirs = (Told.of(read.rows(Entry(who), PERSONA).reset_index()) for who in ("challenger", "champion"))
+    return mine, theirs
+
+
+def _enough(told: Told, least: int) -> bool:
     """Whether there is enough to judge: ``least`` questions, and some of either kind."""
     kinds = int(told.correct.sum()), int((~told.correct).sum())
     return len(told.correct) >= least and min(kinds) >= _LEAST_OF_A_KIND
 
 
-def trust_checks(mine: Told, theirs: Told, limit: float, settings: GateSettings) -> list[Check]:
-    """What decides on the challenger's confidence (``mine``) beside the champion's, on the same questions.
+def checks(read: Predictions, least: int, limit: float, settings: GateSettings) -> list[Check]:
+    """What decides on the challenger's confidence beside the champion's, on the same persona questions.
 
     AUROC: its interval starts above chance, and the paired difference does not end below the champion's less the
     tolerance. ECE: its interval does not start above ``limit``. Abstaining: wrong first sources at twice the rate of
-    right ones, less the tolerance, at least not surely less. Too few right or wrong ones give no checks.
+    right ones, less the tolerance, at least not surely less. No checks on fewer than ``least`` questions, or with too
+    few right or wrong ones.
     """
+    told = _told(read)
+    if not told or not _enough(told[0], least):
+        return []
+    mine, theirs = told
     n = len(mine.correct)
     area = Measure("confidence_auroc_persona_held_out", "AUROC of confidence", WHERE)
 
@@ -81,19 +94,24 @@ def trust_checks(mine: Told, theirs: Told, limit: float, settings: GateSettings)
         _check(measures["abstained"], "none", mine.abstains, n, "high", -settings.tolerance, settings),
         Check(f"{measures['ece'].name} vs {limit:g}", f"{limit:g}", measures["ece"], n, room, "high", 0.0),
     ]
-    if enough(theirs, 0):
+    if _enough(theirs, 0):
         found.append(_check(area, "the champion", gain, n, "high", -settings.tolerance, settings))
     return found
 
 
-def tile(mine: Told, least: int) -> Tile:
-    """How far confidence can be trusted, for the release report."""
+def tiles(read: Predictions, least: int) -> list[Tile]:
+    """How far confidence can be trusted, for the release report; [] where no persona asks."""
+    told = _told(read)
+    if not told:
+        return []
+    mine = told[0]
     label, n = "AUROC of confidence, users' own words", len(mine.correct)
-    if not enough(mine, least):
-        return label, "too few to judge", f"n = {n}; {least} are needed, {_LEAST_OF_A_KIND} right and wrong among them"
+    if not _enough(mine, least):
+        note = f"n = {n}; {least} are needed, {_LEAST_OF_A_KIND} right and wrong among them"
+        return [(label, "too few to judge", note)]
     wrong, right = (float(mine.abstained[rows].mean()) for rows in (~mine.correct, mine.correct))
-    told = f"{auroc(mine.confidence, mine.correct):.3f}"
-    return label, told, f"abstains from {wrong:.0%} of wrong, {right:.0%} of right ones, n = {n}"
+    note = f"abstains from {wrong:.0%} of wrong, {right:.0%} of right ones, n = {n}"
+    return [(label, f"{auroc(mine.confidence, mine.correct):.3f}", note)]
 
 
 def _check(

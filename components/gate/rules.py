@@ -1,0 +1,206 @@
+"""What a task declares about its quality gate; `components.gate.judge.examine` does the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import pandas as pd
+
+from components.gate.compare import Check, Metric, Scores, Subset, different
+from components.gate.settings import GateSettings
+from serving.contract.errors import SluiceError
+
+RIVALS = ("challenger", "champion", "base")
+S = TypeVar("S", bound=GateSettings)
+Level = dict[str, float | int | str]
+Tile = tuple[str, str, str]
+Limits = dict[str, tuple[float, float]]
+
+
+class Entry(NamedTuple):
+    """Whose outputs: those of the challenger, champion or base, as served or by another system in its table."""
+
+    who: str = "challenger"
+    system: str = "served"
+
+
+SERVED = Entry()
+Constant = Callable[[pd.DataFrame, Scores], Scores]
+"""From the challenger's rows [n] and its scores on them to the scores of one output for every example."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A comparison: ``mine`` against ``rival``, called ``against``; see `compare.check` for bound, end and name.
+
+    It is left out where the predictions hold no row that its metric is of.
+    """
+
+    metric: Metric
+    against: str
+    rival: Entry | Constant
+    mine: Entry = SERVED
+    bound: float = 0.0
+    end: str = "low"
+    name: str = ""
+
+
+def gain(metric: Metric, s: GateSettings) -> Rule:
+    """Better than the champion by more than the margin; nothing trained (``refresh``): not worse by the tolerance."""
+    return Rule(metric, "the champion", Entry("champion"), bound=-s.tolerance if s.refresh else s.margin)
+
+
+def held(metric: Metric, tolerance: float) -> Rule:
+    """Surely not worse than the champion by ``tolerance``."""
+    return Rule(metric, "the champion", Entry("champion"), bound=-tolerance)
+
+
+def beaten(metric: Metric, against: str, rival: Entry, s: GateSettings, name: str = "") -> Rule:
+    """Better than what is trivial or untrained; nothing trained (``refresh``): at least not worse beyond doubt."""
+    end, bound = ("high", -s.tolerance) if s.refresh else ("low", 0.0)
+    return Rule(metric, against, rival, bound=bound, end=end, name=name)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Levels of one picture: every one of ``who`` (by title) in every one of ``metrics`` (by label).
+
+    ``by``: after those a metric of every value that a column has.
+    """
+
+    title: str
+    who: Mapping[str, Entry]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    by: tuple[Metric, str] | None = None
+
+
+@dataclass(frozen=True)
+class Captions:
+    """The page's words about a task: what the levels and the facts show, what an example is called, the levels' top."""
+
+    levels: str
+    facts: str
+    unit: str = "examples"
+    top: float | None = None
+
+
+@dataclass(frozen=True)
+class Rivals:
+    """The three prediction tables of one decision."""
+
+    challenger: pd.DataFrame
+    champion: pd.DataFrame
+    base: pd.DataFrame
+
+    def of(self, who: str) -> pd.DataFrame:
+        """The table of "challenger", "champion" or "base"."""
+        found: pd.DataFrame = getattr(self, who)
+        return found
+
+    def task(self) -> str:
+        """The task all three were evaluated for. Errors: `SluiceError` if they do not say, or differ."""
+        tasks = {
+            who: str(t["task"].iloc[0]) if "task" in t and len(t) else "none" for who in RIVALS for t in [self.of(who)]
+        }
+        if len(set(tasks.values())) != 1 or "none" in tasks.values():
+            told = ", ".join(f"{who}: {task}" for who, task in tasks.items())
+            raise SluiceError(f"predictions: the rivals are of different tasks ({told}); evaluate all three again")
+        return tasks["challenger"]
+
+
+@dataclass(frozen=True)
+class Gate(Generic[S]):
+    """A task's quality gate: `GATE` of components/tasks/<task>/gating.py.
+
+    ``example``: the column of the examples' ids. ``columns`` that predictions need. ``system``: the column that names
+    the systems of a table, "" where it holds one only. ``outputs``: the columns that make two models the same.
+    ``rules``, the first of which the verdict speaks of, decide; ``slices`` (metric, column of groups) may not fall;
+    ``facts`` are shown only. ``panels`` and ``captions``: the levels on the page. ``tiles`` of the release report:
+    (label, value, note). ``floors``: least levels of the challenger. ``limits``: other values, each with the least
+    that it may be, by name. ``extra``: checks that are no paired comparison of scores.
+    """
+
+    settings: type[S]
+    example: str
+    columns: tuple[str, ...]
+    outputs: tuple[str, ...]
+    captions: Captions
+    rules: Callable[[S], Sequence[Rule]]
+    slices: Callable[[S], Sequence[tuple[Metric, str]]]
+    facts: Callable[[S], Sequence[Rule]]
+    panels: Sequence[Panel]
+    tiles: Callable[[Found, S], list[Tile]]
+    system: str = ""
+    floors: Callable[[S], Mapping[str, tuple[Metric, float]]] = lambda _: {}
+    limits: Callable[[Predictions, S], Limits] = lambda *_: {}
+    extra: Callable[[Predictions, S], list[Check]] = lambda *_: []
+
+
+class Predictions:
+    """The rivals' tables, read as ``gate`` declares them.
+
+    Errors: `SluiceError` if a table lacks a column, or they do not hold the same examples: anything else is no paired
+    comparison.
+    """
+
+    def __init__(self, gate: Gate[S], rivals: Rivals) -> None:
+        self._gate, self._rivals = gate, rivals
+        for who in RIVALS:
+            if missing := [c for c in gate.columns if c not in rivals.of(who).columns]:
+                raise SluiceError(f"predictions of the {who}: no column {', '.join(missing)} (see components/evaluate)")
+        asked = {who: set(rivals.of(who)[gate.example]) for who in RIVALS}
+        for who in RIVALS[1:]:
+            if odd := asked["challenger"] ^ asked[who]:
+                raise SluiceError(different("the challenger", f"the {who}", odd))
+
+    def rows(self, entry: Entry = SERVED, only: Subset | None = None) -> pd.DataFrame:
+        """One's rows, indexed by example and in that order. Errors: `SluiceError` if there are none."""
+        gate, table = self._gate, self._rivals.of(entry.who)
+        wanted = [only] if only else []
+        wanted += [Subset(gate.system, entry.system)] if gate.system else []
+        for one in wanted:
+            table = table[one.of(table)]
+        if table.empty:
+            told = ", ".join(f"{one.column} {'' if one.inside else 'not '}{one.value!r}" for one in wanted)
+            raise SluiceError(f"predictions: no rows of {told or 'the ' + entry.who}; evaluate the bundle again")
+        return table.set_index(gate.example).sort_index()
+
+    def scores(self, metric: Metric, entry: Entry = SERVED) -> Scores:
+        """One's scores in a metric."""
+        return metric.of(self.rows(entry, metric.only))
+
+    def has(self, only: Subset | None) -> bool:
+        """Whether there are such rows; all but some of them are of no interest where they are all."""
+        if not only:
+            return True
+        chosen = only.of(self._rivals.challenger)
+        return bool(chosen.any()) and (only.inside or not chosen.all())
+
+    def unchanged(self) -> bool:
+        """Whether challenger and champion gave the same outputs to every example."""
+        one, two = (self.rows(Entry(who)) for who in RIVALS[:2])
+        same = [_plain(one[c]) == _plain(two[c]) for c in self._gate.outputs]
+        return one.index.equals(two.index) and all(same)
+
+
+def _plain(column: pd.Series[Any]) -> list[Any]:
+    return [value if isinstance(value, str) or not hasattr(value, "__len__") else list(value) for value in column]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a task's tiles are made of: the predictions, the levels and the checks that decide."""
+
+    read: Predictions
+    levels: list[Level]
+    checks: list[Check]
+
+    def tile(self, label: str, panel: str, metric: str, beside: Mapping[str, str], form: str = "{:.3f}") -> list[Tile]:
+        """The challenger's level and those of others (title by the word in the note); [] where nothing has it."""
+        at = {str(r["who"]): float(r["mean"]) for r in self.levels if (r["set"], r["metric"]) == (panel, metric)}
+        if not at:
+            return []
+        note = ", ".join(f"{word} {form.format(at[title])}" for word, title in beside.items())
+        return [(label, form.format(next(iter(at.values()))), note)]
