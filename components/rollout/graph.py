@@ -6,18 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from components.rollout.cluster import Cluster
-from components.rollout.manifests import BASE, documents
+from components.rollout.manifests import base_of, documents
 from components.rollout.objects import Object
 from serving.contract.errors import SluiceError
 from serving.contract.modes import ANNOTATION, STANDARD, deployment_mode
 
 
-def apply_graphs(cluster: Cluster, system: str, base: Path = BASE) -> list[str]:
+def apply_graphs(cluster: Cluster, system: str, base: Path | None = None) -> list[str]:
     """Create or update every InferenceGraph below ``base`` whose steps name ``system``; one sentence for each.
 
-    A graph waits until all its services exist: the last of them to be rolled out brings it. Nothing is changed where
-    the live graph is as the manifest wants it. Errors come back as a sentence too, since a graph that cannot be
-    written is no reason to withdraw a model that passed its gates.
+    ``base`` is the folder that has the system's manifests (`base_of`), unless another one is named. A graph waits until
+    all its services exist: the last of them to be rolled out brings it. Nothing is changed where the live graph is as
+    the manifest wants it. Errors come back as a sentence too, since a graph that cannot be written is no reason to
+    withdraw a model that passed its gates.
     """
     told = []
     for manifest in graphs_of(system, base):
@@ -63,8 +64,9 @@ def _route(name: str, service: Object) -> str:
     return f"{url}/v1/models/{name}:predict"
 
 
-def graphs_of(system: str, base: Path = BASE) -> list[Object]:
+def graphs_of(system: str, base: Path | None = None) -> list[Object]:
     """The InferenceGraphs among the manifests that have a step for ``system``."""
+    base = base or base_of(system)
     graphs = [d for place in sorted(base.iterdir()) for _, d in documents(place) if d.get("kind") == "InferenceGraph"]
     return [graph for graph in graphs if system in services_of(graph)]
 

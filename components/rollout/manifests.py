@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,15 @@ from components.rollout.objects import Object, Release, predictor_of
 from serving.contract.errors import SluiceError
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
+
+
+def base_of(system: str) -> Path:
+    """The folder ``manifests/base`` that has the system: ours, else that of a folder on PYTHONPATH.
+
+    ``python -m manifests.write --to DIR`` writes such a folder for systems that lie elsewhere.
+    """
+    places = [BASE, *(Path(place) / "manifests" / "base" for place in sys.path)]
+    return next((place for place in places if (place / system).is_dir()), BASE)
 
 
 @dataclass(frozen=True)
@@ -57,7 +67,7 @@ def read_manifests(system: str, directory: Path | str = "") -> Manifests:
     The runtime's image is replaced by ``$SLUICE_SERVING_IMAGE`` where that is set; a canary in the file is left out,
     since the rollout makes its own. Raises SluiceError for a missing object and for a percentage outside 0 to 100.
     """
-    place = Path(directory) if directory else BASE / system
+    place = Path(directory) if directory else base_of(system) / system
     found: dict[str, Object] = {}
     for path, document in documents(place):
         if document.get("kind") in ("InferenceService", "ServingRuntime"):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from components.rollout.cluster import Cluster
     from components.rollout.manifests import Manifests
     from components.rollout.run import Outcome
+    from load_tests.slo import LoadTest
 
 
 def release(
@@ -217,7 +218,9 @@ def _kept(system: str, content: str) -> Path:
     return home() / "rollout" / system / "kept" / content
 
 
-def _keep(candidate: Candidate, outcome: "Outcome", watch: Watcher, slo: str, verdicts: Path, report: Path) -> None:
+def _keep(
+    candidate: Candidate, outcome: "Outcome", watch: Watcher, slo: "LoadTest | str", verdicts: Path, report: Path
+) -> None:
     """Write what happened: verdicts, report, registry."""
     from components.register import registry
     from components.rollout.report import write_report

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from components.common.step import Settings
+from load_tests.slo import LoadTest
 
 Count = Annotated[int | None, Field(gt=0)]
 Amount = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]
@@ -45,8 +46,8 @@ class ServingSettings(Settings):
 class RolloutSettings(Settings):
     """Steps and windows of a rollout, and how much worse a canary may be before it is rolled back.
 
-    steps: percent of users' traffic per step, rising, the last 100. window_s: seconds of load at each step. slo: an SLO
-    file, or the name of a system whose file ships with load_tests (without one, the system that is rolled out). rate,
+    steps: percent of users' traffic per step, rising, the last 100. window_s: seconds of load at each step. slo: the
+    content of an SLO file, its path, or the name of an endpoint that has one (default: what is rolled out). rate,
     users: the load offered through the split, in requests/s and users at once (0: the SLO file's). direct_rate:
     requests/s offered beside it to each revision's own address, so that a small share of traffic still gives enough
     samples (0: a quarter of the load, or what that takes). ready_s: how long a revision may take until it is ready.
@@ -66,7 +67,7 @@ class RolloutSettings(Settings):
     repeats: int = Field(default=1, ge=0, le=5)
     longer: int = Field(default=2, ge=0, le=5)
     window_s: float = Field(default=6, ge=1, le=3600)
-    slo: str = ""
+    slo: LoadTest | str = ""
     rate: float = Field(default=0, ge=0)
     users: int = Field(default=0, ge=0)
     direct_rate: float = Field(default=0, ge=0)

@@ -1,5 +1,6 @@
-"""Service level objectives: what is promised, and whether a load test kept it. One YAML file a system lies beside."""
+"""Service level objectives: what is promised, and whether a load test kept it. A YAML file an endpoint lies beside."""
 
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,17 +48,22 @@ class LoadTest(BaseModel):
     load: LoadSettings = LoadSettings()
 
 
-def read_slo(source: Path | str) -> LoadTest:
-    """Read an SLO file: a path, or the name of a system (``codebase``) whose file ships with this package.
+def read_slo(source: LoadTest | Path | str) -> LoadTest:
+    """Read an SLO file: a path, or the name of an endpoint whose file lies beside this one; a `LoadTest` stays itself.
 
+    Those of systems that lie elsewhere are in a ``load_tests/slo`` on PYTHONPATH (``python -m manifests.write --to``).
     Raises SluiceError when the file is missing or says something it should not.
     """
+    if isinstance(source, LoadTest):
+        return source
     path = Path(source)
     if path.suffix not in {".yaml", ".yml"}:
-        path = Path(__file__).parent / f"{source}.yaml"
+        places = [Path(__file__).parent, *(Path(place) / "load_tests" / "slo" for place in sys.path)]
+        files = [place / f"{source}.yaml" for place in places]
+        path = next((file for file in files if file.is_file()), files[0])
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in Path(__file__).parent.glob("*.yaml")))
-        raise SluiceError(f"no SLO file {path}; name a YAML file or one of the systems {known}")
+        raise SluiceError(f"no SLO file {path}; name a YAML file or one of the endpoints {known}")
     try:
         return LoadTest.model_validate(yaml.safe_load(path.read_text()) or {})
     except (ValidationError, yaml.YAMLError) as error:

@@ -19,6 +19,7 @@ from manifests.check.references import Names, reference_errors
 from manifests.check.schema import CRDS, schema_errors
 from manifests.check.values import CONSTANTS, read_values
 from manifests.check.webhook import webhook_errors
+from manifests.write.files import ROOT, declared, outdated
 from serving.contract.errors import SluiceError
 from serving.contract.modes import ANNOTATION
 
@@ -89,7 +90,9 @@ def _settings(one: Object, values: dict[str, str]) -> Iterator[str]:
 
 
 def check_all() -> Count:
-    """Check overlays, sample, Argo CD's applications and every combination; SluiceError at the first that fails."""
+    """Check what is declared, overlays, sample, Argo CD and every combination; SluiceError at what fails first."""
+    if stale := [str(path.relative_to(ROOT)) for path, _ in outdated(ROOT, declared(elsewhere=False))]:
+        raise SluiceError(f"not as the systems declare: {', '.join(stale)}; run `python -m manifests.write`")
     count = Count()
     for name in sorted(p.parent.name for p in OVERLAYS.glob("*/kustomization.yaml")):
         one = check_overlay(name)

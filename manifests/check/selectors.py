@@ -5,9 +5,9 @@ from typing import Any
 
 from manifests.check.build import Object
 from manifests.check.policy import pod_of, template_labels
+from pipelines.systems import systems
 
 KSERVE_LABEL = "serving.kserve.io/inferenceservice"
-_ENDPOINTS = ("codebase", "lectures-transcriber", "lectures-highlights", "lectures-retriever")
 
 
 def selector_errors(one: Object, objects: Mapping[tuple[str, str], Object]) -> Iterator[str]:
@@ -45,9 +45,9 @@ def _pods(objects: Mapping[tuple[str, str], Object]) -> Iterator[tuple[dict[str,
     for one in objects.values():
         if labels := template_labels(one):
             yield labels, pod_of(one) or {}
-    for name in _ENDPOINTS:
+    for endpoint in (one for system in systems().values() for one in system.endpoints):
         ports = [{"name": "http1"}, {"name": "user-port"}]
-        yield {KSERVE_LABEL: name}, {"containers": [{"ports": ports}]}
+        yield {KSERVE_LABEL: endpoint.name}, {"containers": [{"ports": ports}]}
 
 
 def _chosen(selector: dict[str, Any], objects: Mapping[tuple[str, str], Object]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from kubernetes.utils import parse_quantity
 
+from pipelines.systems import systems
 from serving.contract.errors import SluiceError
 
 _NAME = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -25,6 +26,9 @@ _NUMBER = r"(0|[1-9]\d{0,8})(\.\d{1,3})?"
 _CPU = rf"([1-9]\d{{0,8}}m|{_NUMBER})", "cores, as 500m, 2 or 0.5"
 _BYTES = rf"{_NUMBER}(k|Ki|[MGTP]i?)", "a quantity of bytes, as 512Mi or 4Gi"
 _COUNT = r"[1-9]\d{0,3}", "a whole number of at least 1"
+
+# Sizes of every endpoint, and of those that declare their own.
+_SIZED = ("SERVING", *(e.sizes.setting for system in systems().values() for e in system.endpoints if e.sizes))
 
 # What each setting must match, and how to say it.
 SETTINGS: dict[str, tuple[str, str]] = {
@@ -59,7 +63,7 @@ SETTINGS: dict[str, tuple[str, str]] = {
     "SERVING_MAX_REPLICAS": _COUNT,
     **{
         f"{who}_{what}{limit}": kind
-        for who in ("SERVING", "TRANSCRIBER")
+        for who in _SIZED
         for what, kind in (("CPU", _CPU), ("MEMORY", _BYTES))
         for limit in ("", "_LIMIT")
     },
@@ -76,7 +80,7 @@ NOWHERE = "127.0.0.1/32"
 """The network of a generator that is not outside of the cluster."""
 _NOT_ABOVE = [
     ("SERVING_MIN_REPLICAS", "SERVING_MAX_REPLICAS"),
-    *((f"{who}_{what}", f"{who}_{what}_LIMIT") for who in ("SERVING", "TRANSCRIBER") for what in ("CPU", "MEMORY")),
+    *((f"{who}_{what}", f"{who}_{what}_LIMIT") for who in _SIZED for what in ("CPU", "MEMORY")),
 ]
 
 

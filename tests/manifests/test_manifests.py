@@ -1,6 +1,7 @@
 """The files that the rollout reads, against KServe and the laptop: a cluster would drop a typo silently."""
 
 import copy
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from components.rollout.manifests import BASE, documents
 from load_tests.slo import read_slo
 from manifests.check.build import build
 from manifests.check.schema import CRDS, schema_errors
+from manifests.write.files import ROOT, declared, outdated
+from serving.contract.errors import SluiceError
 from serving.laptop.graph.validate import validate_inference_graph
 from serving.laptop.validate import validate_inference_service, validate_serving_runtime
 
@@ -78,3 +81,18 @@ def test_graphs_name_services_that_have_manifests_and_a_load_test():
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: p.name)
 def test_kustomize_renders_what_the_rollout_reads(place):
     assert {d["kind"]: d for d in build(place)} == objects(place)
+
+
+def test_what_is_in_git_is_what_the_systems_declare():
+    assert [str(path.relative_to(ROOT)) for path, _ in outdated(ROOT, declared(elsewhere=False))] == []
+
+
+def test_a_file_without_its_marks_and_a_folder_of_nobody_are_refused(tmp_path):
+    shutil.copytree(BASE.parent, tmp_path / "manifests")
+    keda = tmp_path / "manifests" / "components" / "keda" / "kustomization.yaml"
+    keda.write_text(keda.read_text().replace("  # end of what is written\n", ""))
+    with pytest.raises(SluiceError, match=r"keda/kustomization.yaml: expected queues, each once"):
+        list(outdated(tmp_path, declared(elsewhere=False)))
+    (tmp_path / "manifests" / "base" / "codebas").mkdir()
+    with pytest.raises(SluiceError, match="no system declares codebas; remove the folder"):
+        list(outdated(tmp_path, declared(elsewhere=False)))

@@ -11,7 +11,7 @@ HERE = Path(__file__).parents[2]
 DECLARATION = """
 import typer
 from load_tests.slo import LoadTest
-from pipelines.systems import Endpoint, Source, System
+from pipelines.systems import Endpoint, Graph, Sizes, Source, System
 
 commands = typer.Typer()
 
@@ -27,9 +27,11 @@ SYSTEM = System(
     source=Source("a box of balls", lambda *given: dict(zip("abc", given)), str),
     base_model="nothing",
     endpoints=(
-        Endpoint("circus-juggler", "toy", "Balls.", LoadTest()),
-        Endpoint("circus-clown", "toy", "Noses.", LoadTest()),
+        Endpoint("circus-juggler", "toy", "Balls.", LoadTest(slo={"p95_ms": 300}),
+                 sizes=Sizes("JUGGLER", memory="3Gi", memory_limit="4Gi")),
+        Endpoint("circus-clown", "toy", "Noses.", LoadTest(), args=("--deadline=9",), generator=True),
     ),
+    graph=Graph("circus", "Balls in.", {"throw": "circus-juggler", "catch": "circus-clown"}),
     commands=commands,
 )
 """
@@ -47,6 +49,38 @@ def circus(tmp_path: Path) -> Path:
     (place / "__init__.py").write_text(DECLARATION)
     (place / "settings.yaml").write_text("validate: {a: 1}\nclown: {gate: {b: 2}}\n")
     return tmp_path
+
+
+CHECK = """
+import sys
+from pathlib import Path
+from components.rollout.graph import graphs_of
+from components.rollout.manifests import read_manifests
+from load_tests.slo import read_slo
+from manifests.check.build import build
+from manifests.check.combinations import check
+from manifests.check.values import read_values
+
+overlay = Path(sys.argv[1]) / "manifests" / "overlays" / "staging"
+endpoints = overlay / "serving"
+for mode in ("Knative", "Standard"):
+    if mode == "Standard":
+        file = endpoints / "kustomization.yaml"
+        file.write_text(file.read_text().replace("/storage-s3\\n", "/storage-oci\\n  - ../../../components/standard\\n"
+            "  - ../../../components/keda\\n  - ../../../components/spread\\n"))
+        values = overlay / "values" / "values.env"
+        values.write_text(values.read_text().replace("MODE=Knative", "MODE=Standard"))
+    told = read_values(overlay / "values" / "values.env")
+    check(build(overlay), build(endpoints), told, mode)
+built = {(one["kind"], one["metadata"]["name"]): one for one in build(endpoints)}
+juggler = built["InferenceService", "circus-juggler"]["spec"]["predictor"]
+print(juggler["model"]["resources"]["requests"]["memory"])
+print(juggler["autoScaling"]["metrics"][0]["external"]["metric"]["query"])
+print(*(step["serviceUrl"] for step in built["InferenceGraph", "circus"]["spec"]["nodes"]["root"]["steps"]))
+print(read_manifests("circus-clown").service["spec"]["predictor"]["model"]["args"])
+print(read_slo("circus-juggler").slo.p95_ms)
+print(graphs_of("circus-clown")[0]["metadata"]["name"])
+"""
 
 
 def test_a_system_elsewhere_is_found_with_its_source_verbs_and_settings(circus: Path) -> None:
@@ -69,3 +103,24 @@ def test_a_folder_that_declares_nothing_and_a_name_used_twice_are_refused(circus
     assert "circus has an endpoint circus-juggler already" in python(circus, "-c", list_them).stderr
     (place / "__init__.py").write_text("")
     assert "expected SYSTEM = System(" in python(circus, "-c", list_them).stderr
+
+
+def test_a_system_elsewhere_gets_manifests_that_hold_and_the_rollout_finds_them(circus: Path) -> None:
+    written = circus / "written"
+    done = python(circus, "-m", "manifests.write", "--to", str(written))
+    assert done.returncode == 0, done.stderr
+    again = python(circus, "-m", "manifests.write", "--to", str(written))
+    assert again.returncode == 1 and "is there already; name a new folder" in again.stderr
+    environment = f"{HERE}{os.pathsep}{circus}{os.pathsep}{written}"
+    done = python(circus, "-c", CHECK, str(written), PYTHONPATH=environment)
+    assert done.stdout.splitlines() == [
+        "3Gi",
+        'sum(sluice_queue_depth{namespace="sluice-staging",inferenceservice="circus-juggler"})',
+        "http://circus-juggler-sluice-staging.staging.example.com/v1/models/circus-juggler:predict "
+        "http://circus-clown-sluice-staging.staging.example.com/v1/models/circus-clown:predict",
+        "['--deadline=9']",
+        "300.0",
+        "circus",
+    ], done.stderr
+    rules = (written / "manifests" / "monitoring" / "rules" / "slo.yaml").read_text()
+    assert 'labels: {inferenceservice: circus-juggler, le: "0.3"}' in rules

@@ -1,0 +1,4 @@
+"""Writes what repeats per endpoint, from the systems' declarations: `python -m manifests.write`.
+
+parts.py: the texts; files.py: which file holds which, and what is not as declared.
+"""
