@@ -14,9 +14,10 @@ def named(
     """Give a task its display name and make its cache key follow the code of ``components/<room>``.
 
     ``kind`` is the task of the model that the step works on (retrieval, transcription, …): its part of the room
-    counts, the others' do not. ``threads`` caps the numeric libraries of the step (set it where steps run side by
-    side). ``cached=False`` is for steps that read live state: a registry, a cluster. Where a cluster is compiled for,
-    the task also gets what that cluster's settings say of its room.
+    counts, the others' do not; a room that finds its work by the task is refused without one. ``threads`` caps the
+    numeric libraries of the step (set it where steps run side by side). ``cached=False`` is for steps that read live
+    state: a registry, a cluster. Where a cluster is compiled for, the task also gets what that cluster's settings say
+    of its room.
     """
     code = code_digest(f"components.{room}.component", kind)
     task.set_display_name(title)

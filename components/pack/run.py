@@ -35,12 +35,11 @@ def pack(
     license, weights = description.pop("license"), description.pop("weights")
     own = find(description["task"]).packing()
     chosen = own.Settings(**settings)
-    if not (variants / "tokenizer.json").is_file():
-        raise SluiceError(f"{variants}: no tokenizer.json; run the step quantize again")
     with atomic_dir(bundle) as out:
         for name in sorted({Path(row["file"]).parts[0] for row in description["variants"].values()}):
-            shutil.copytree(variants / name, out / name)
-        shutil.copyfile(variants / "tokenizer.json", out / "tokenizer.json")
+            (shutil.copytree if (variants / name).is_dir() else shutil.copyfile)(variants / name, out / name)
+        if (variants / "tokenizer.json").is_file():
+            shutil.copyfile(variants / "tokenizer.json", out / "tokenizer.json")
         made = own.pack(Given(variants, description, corpus, examples, frame, snapshot), chosen, out)
         whole = {**description, "inputs": made.inputs, "outputs": made.outputs, "metrics": made.metrics}
         packed = Bundle(system=chosen.system, lineage=_lineage(corpus, examples, chosen), **whole)

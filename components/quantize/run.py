@@ -8,9 +8,10 @@ from typing import Any
 
 from components.quantize.variants import choose, judge
 from components.tasks import DESCRIPTION, find, task_of
-from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
 from serving.contract.verdict import Verdict, write_verdicts
+
+TOKENIZER = "tokenizer.json"
 
 
 def quantize(
@@ -24,19 +25,18 @@ def quantize(
 ) -> Verdict:
     """Write the variants directory of a model directory, the verdict of gate "quantisation" and a page.
 
-    ``variants`` gets tokenizer.json, the ONNX variants that the model's task makes (components/tasks/<task>) and
+    ``variants`` gets tokenizer.json where the model has one, the variants that the model's task makes, and
     variants.json. A variant that fails its gate is written too: the verdict, not a missing file, stops the release.
     `SluiceError` on bad input.
     """
-    if not (Path(model) / "tokenizer.json").is_file():
-        raise SluiceError(f"{model}: no tokenizer.json, so no model directory; run components/merge first")
     task = task_of(model)
     own = find(task).quantising()
     chosen = own.Settings.model_validate(settings)
     from components.quantize.report import write_page
 
     with atomic_dir(variants) as scratch:
-        shutil.copyfile(Path(model) / "tokenizer.json", scratch / "tokenizer.json")
+        if (Path(model) / TOKENIZER).is_file():
+            shutil.copyfile(Path(model) / TOKENIZER, scratch / TOKENIZER)
         measured = own.measure(Path(model), Path(corpus), Path(examples), chosen, scratch)
         figures = measured.compared()
         gate = judge(figures, chosen, measured.quality_name, measured.unit)

@@ -110,6 +110,6 @@ def test_quality_is_ranked_among_all_validation_passages_or_says_among_how_many(
 
 def test_a_missing_model_is_named_and_nothing_is_written(room, tmp_path):
     _, _, passages, questions = room
-    with pytest.raises(SluiceError, match="no tokenizer.json"):
+    with pytest.raises(SluiceError, match="no sluice.json"):
         quantize_files(tmp_path, passages, questions, {}, tmp_path / "v", tmp_path / "j", tmp_path / "h")
     assert not list(tmp_path.iterdir())
