@@ -4,12 +4,27 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.validate.settings import GateSettings
+from pydantic import Field
+
+from components.common.step import Settings
 from components.validate.suites import Outcome
 from serving.contract.verdict import Verdict
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+class ValidateSettings(Settings):
+    """What every kind of data is asked.
+
+    ``task`` is the kind of model that the rows are for. ``mojibake``: ftfy's badness score from which a text counts as
+    damaged; ``max_quarantined``: share of a table's rows; ``examples`` of quarantined rows stand in the report.
+    """
+
+    task: str = ""
+    mojibake: int = Field(3, ge=1)
+    max_quarantined: float = Field(0.05, ge=0, le=1)
+    examples: int = Field(30, ge=0)
 
 
 class Checked(NamedTuple):
@@ -42,7 +57,7 @@ def quarantine(table: str, ids: Sequence[str], texts: Sequence[object], outcomes
     return pd.DataFrame(found, columns=["table", "row_number", "row_id", "reasons", "excerpt"])
 
 
-def judge(counts: Mapping[str, Count], whole: Mapping[str, Sequence[Outcome]], settings: GateSettings) -> Verdict:
+def judge(counts: Mapping[str, Count], whole: Mapping[str, Sequence[Outcome]], settings: ValidateSettings) -> Verdict:
     """The gate's verdict. ``whole``: by subject, what suites found that judge a table, not its rows."""
     faults = []
     figures: dict[str, float | int | str | bool] = {}

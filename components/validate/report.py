@@ -1,6 +1,6 @@
 """The data gate's page: verdict, every expectation with its count, pictures, examples of what was held back."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,3 +49,31 @@ def _examples(bad: "pd.DataFrame", limit: int) -> list[dict[str, Any]]:
         {"table": r["table"], "row": r["row_id"], "reasons": "; ".join(r["reasons"]), "excerpt": r["excerpt"][:160]}
         for r in order.head(limit).to_dict("records")
     ]
+
+
+def histograms(panels: Sequence[tuple[str, str, Any]]) -> Any:
+    """A figure with one histogram a panel: (what is measured, what is counted, values)."""
+    from components.common.page import new_figure
+
+    figure = new_figure()
+    for axes, (unit, counted, values) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        axes.hist(values, bins=28)
+        axes.set(title=counted.capitalize(), xlabel=unit, ylabel=counted)
+    return figure
+
+
+def categories(rows: "pd.DataFrame", column: str = "category", counted: str = "questions") -> Any:
+    """A figure with the rows of each value of ``column``, stacked by split."""
+    from components.common.page import new_figure
+
+    figure = new_figure()
+    axes = figure.subplots()
+    counts = rows.groupby([column, "split"]).size().unstack(fill_value=0)
+    base = [0] * len(counts)
+    for split in [s for s in ("train", "val", "test", "persona", "calibration") if s in counts]:
+        axes.bar(counts.index, counts[split], bottom=base, label=split)
+        base = [b + int(c) for b, c in zip(base, counts[split], strict=True)]
+    axes.set(ylabel=counted)
+    if len(counts):
+        axes.legend()
+    return figure

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from components.tasks import find
+from components.validate.gate import ValidateSettings
 from components.validate.report import write_report
-from components.validate.settings import GateSettings
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
 from serving.contract.verdict import Verdict, write_verdicts
@@ -36,7 +36,7 @@ def validate(corpus: str | Path, examples: str | Path, settings: Mapping[str, An
     wrong in one sentence. SluiceError also for an unknown task and for a missing file or column.
     """
     kind = find(str(settings.get("task", ""))).data()
-    chosen: GateSettings = kind.Settings.model_validate(dict(settings))
+    chosen: ValidateSettings = kind.Settings.model_validate(dict(settings))
     makers = kind.MAKERS
     tables = _read(Path(corpus), kind.CORPUS, makers[0]), _read(Path(examples), kind.EXAMPLES, makers[1])
     checked = kind.check(*tables, chosen)

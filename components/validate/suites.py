@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,6 +10,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLITS = ("train", "val", "test")
+_WORD = re.compile(r"\w+")
+_SUSPECT = re.compile(r"[^\x00-\x7f]")
 
 
 class Rule(NamedTuple):
@@ -76,3 +79,17 @@ class Examiner:
             raise RuntimeError(f"expectation {rule.name!r} could not be evaluated: {result.exception_info}")
         bad = [int(row["row_number"]) for row in result.result.get("unexpected_index_list") or []]
         return Outcome(rule, bool(result.success), rows, bad)
+
+
+def normal(text: str) -> str:
+    """Lower-case words, one blank between: what is left when white space, case and punctuation do not count."""
+    return " ".join(_WORD.findall(text.lower()))
+
+
+def damage(text: str) -> int:
+    """Signs of broken encoding: 100 a replacement character, plus ftfy's badness score (0 = none)."""
+    if _SUSPECT.search(text) is None:
+        return 0
+    from ftfy.badness import badness
+
+    return 100 * text.count("\ufffd") + int(badness(text))

@@ -13,8 +13,7 @@ from components.segment.passages import every_split, paragraph, silent
 from components.segment.sentences import sentences
 from components.segment.topics import boundaries
 from components.segment.words import words_of
-from components.tasks.retrieval.data import check
-from components.validate.settings import ValidateSettings
+from components.tasks.retrieval.data import Settings, check
 from serving.contract.errors import SluiceError
 
 TIDES = ("twice a day the sea comes up the beach", "the moon pulls on the sea", "the sea follows the moon every day",
@@ -198,7 +197,7 @@ def test_the_data_gate_judges_segments_by_their_times_too(lectured: SimpleNamesp
     wrong = lectured.passages.copy()
     wrong.loc[0, "end_s"], wrong.loc[1, "confidence"], wrong.loc[2, "speech_rate"] = 0.1, 1.5, 900
     wrong.loc[4, "start_s"], wrong.loc[5, "start_s"], wrong.loc[7, "end_s"] = -1, 0.5, 500
-    found = check(wrong, lectured.questions, ValidateSettings())
+    found = check(wrong, lectured.questions, Settings())
     reasons = found.quarantined.query("table == 'passages'").set_index("row_number")["reasons"]
     assert not found.verdict.passed and "75.0% of passages quarantined" in found.verdict.reason
     expected = {0: "length", 1: "confidence", 2: "rate", 4: "begin", 5: "order", 7: "end"}

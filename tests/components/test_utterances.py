@@ -19,7 +19,6 @@ from components.tasks.transcription import data as transcription
 from components.utterances.component import utterances as component
 from components.utterances.run import utterances
 from components.utterances.settings import UtteranceSettings
-from components.validate.settings import SpeechSettings, SummarySettings
 from serving.contract.errors import SluiceError
 
 
@@ -133,7 +132,7 @@ def test_the_data_gate_finds_every_kind_of_bad_utterance(tables) -> None:
     audio.iat[5, row] = loud.clip(-32_768, 32_767).astype("<i2").tobytes()
     texts.loc[6, "text"], texts.loc[7, "text"], texts.loc[8, "split"] = " … ", "word " * 60, "exam"
     audio = audio.drop(index=9)
-    found = transcription.check(audio, texts, SpeechSettings())
+    found = transcription.check(audio, texts, transcription.Settings())
     bad = found.quarantined.groupby("row_id")["reasons"].agg(lambda r: " | ".join(x for each in r for x in each))
     expected = {
         2: "duplicates",
@@ -159,7 +158,7 @@ def test_the_data_gate_judges_documents_and_their_bullets() -> None:
     told = pd.DataFrame({"document_id": list("abcdex"), "bullets": [["Things are said."]] * 6, "source": "sample",
                          "split": ["train", "val", "test", "train", "train", "train"], "condition": ""})  # fmt: skip
     told.at[2, "bullets"], told.at[3, "bullets"], told.at[4, "bullets"] = [], ["Fine.", ""], ["word " * 99]
-    found = highlights.check(said, told, SummarySettings(max_quarantined=0.1))
+    found = highlights.check(said, told, highlights.Settings(max_quarantined=0.1))
     bad = found.quarantined.set_index("row_id")["reasons"].map(lambda reasons: reasons[0].split(":")[0])
     assert bad.to_dict() == {
         "a:0": "emptiness",

@@ -3,10 +3,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.tasks.retrieval.data import check
-from components.validate.checks import damage, english, letters
+from components.tasks.retrieval.data import Settings, check
+from components.tasks.retrieval.suites import english, letters
 from components.validate.run import Outputs, validate
-from components.validate.settings import ValidateSettings
+from components.validate.suites import damage
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import read_verdicts
 
@@ -50,7 +50,7 @@ def test_every_kind_of_bad_row_is_quarantined_with_its_reason() -> None:
     questions.loc[15, "question"] = "Quelle fonction garde onze pommes rouges?"
     questions.loc[39, "question"] = questions.loc[16, "question"]
     questions.at[17, "gold"] = ["p17", "gone"]
-    found = check(passages, questions, ValidateSettings(max_quarantined=1))
+    found = check(passages, questions, Settings(max_quarantined=1))
     bad = found.quarantined.groupby("row_id")["reasons"].agg(lambda r: " | ".join(x for each in r for x in each))
     expected = {
         "p0": "emptiness", "p1": "length", "p3": "duplicates", "p4": "language", "p5": "encoding", "p6": "encoding",

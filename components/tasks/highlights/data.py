@@ -2,11 +2,11 @@
 
 from typing import TYPE_CHECKING
 
-from components.validate import pictures
-from components.validate.checks import damage, normal
-from components.validate.gate import Checked, Count, judge, quarantine
-from components.validate.settings import SummarySettings
-from components.validate.suites import SPLITS, Examiner, Rule, among, between
+from pydantic import Field
+
+from components.validate.gate import Checked, Count, ValidateSettings, judge, quarantine
+from components.validate.report import categories, histograms
+from components.validate.suites import SPLITS, Examiner, Rule, among, between, damage, normal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,10 +16,21 @@ if TYPE_CHECKING:
 CORPUS = ("document_id", "position", "text", "start", "end")
 EXAMPLES = ("document_id", "bullets", "split", "source", "condition")
 MAKERS = ("summaries", "summaries")
-Settings = SummarySettings
 
 
-def check(sentences: "pd.DataFrame", summaries: "pd.DataFrame", settings: SummarySettings) -> Checked:
+class Settings(ValidateSettings):
+    """Section ``validate`` of documents and their summaries.
+
+    ``min_sentences`` of a document, ``max_length`` of its bullets (share of the document's words), and the least number
+    of documents.
+    """
+
+    min_sentences: int = Field(3, ge=1)
+    max_length: float = Field(0.9, gt=0)
+    min_documents: int = Field(3, ge=1)
+
+
+def check(sentences: "pd.DataFrame", summaries: "pd.DataFrame", settings: Settings) -> Checked:
     """Judge sentences, then summaries against the sentences that stayed."""
     import pandas as pd
 
@@ -57,7 +68,7 @@ def sentence_columns(sentences: "pd.DataFrame") -> "pd.DataFrame":
     )
 
 
-def sentence_rules(settings: SummarySettings) -> list[Rule]:
+def sentence_rules(settings: Settings) -> list[Rule]:
     """The suite ``sentences``, on the columns of `sentence_columns`."""
     return [
         between("place", "place_repeats", "every place once", "place already taken by an earlier row", None, 0),
@@ -87,7 +98,7 @@ def summary_columns(summaries: "pd.DataFrame", sentences: "pd.DataFrame") -> "pd
     )
 
 
-def summary_rules(settings: SummarySettings) -> list[Rule]:
+def summary_rules(settings: Settings) -> list[Rule]:
     """The suite ``summaries``, on the columns of `summary_columns`."""
     least, most = settings.min_sentences, settings.max_length
     return [
@@ -105,7 +116,7 @@ def picture(page: "Page", checked: Checked) -> None:
     sizes = checked.corpus["document_id"].value_counts().tolist()
     bullets = [len(str(b).split()) for many in checked.examples["bullets"] for b in many]
     page.figure(
-        pictures.histograms([("sentences", "documents", sizes), ("words", "bullets", bullets)]),
+        histograms([("sentences", "documents", sizes), ("words", "bullets", bullets)]),
         "How long documents and their bullets are",
     )
-    page.figure(pictures.categories(checked.examples, "source", "summaries"), "Summaries by source and split")
+    page.figure(categories(checked.examples, "source", "summaries"), "Summaries by source and split")

@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import Field
 
-from components.validate import pictures
-from components.validate.checks import damage, normal
-from components.validate.gate import Checked, Count, judge, quarantine
-from components.validate.settings import SpeechSettings
-from components.validate.suites import SPLITS, Examiner, Rule, among, between
+from components.validate.gate import Checked, Count, ValidateSettings, judge, quarantine
+from components.validate.report import categories, histograms
+from components.validate.suites import SPLITS, Examiner, Rule, among, between, damage, normal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,14 +19,28 @@ if TYPE_CHECKING:
 CORPUS = ("utterance_id", "recording_id", "start", "end", "samples")
 EXAMPLES = ("utterance_id", "recording_id", "text", "speaker", "condition", "split", "seconds")
 MAKERS = ("utterances", "utterances")
-Settings = SpeechSettings
 _RATE = 16_000
 _FULL_SCALE = 32_768.0
 _FULL = 32_700
 """From this sample value on a sound counts as clipped."""
 
 
-def check(audio: "pd.DataFrame", utterances: "pd.DataFrame", settings: SpeechSettings) -> Checked:
+class Settings(ValidateSettings):
+    """Section ``validate`` of utterances.
+
+    ``seconds`` (least and most of an utterance), ``letters_per_s`` (of the reference, least and most: people speak
+    about 15), ``loudness`` (least and most, decibels below full scale, RMS), and the least numbers of rows: in all, and
+    in every split.
+    """
+
+    seconds: tuple[float, float] = (0.2, 30.0)
+    letters_per_s: tuple[float, float] = (1.0, 40.0)
+    loudness: tuple[float, float] = (-60.0, -1.0)
+    min_utterances: int = Field(10, ge=1)
+    min_of_split: int = Field(1, ge=0)
+
+
+def check(audio: "pd.DataFrame", utterances: "pd.DataFrame", settings: Settings) -> Checked:
     """Judge sounds and references apart; only utterances whose two rows both stayed are kept."""
     import pandas as pd
 
@@ -83,7 +96,7 @@ def _measure(samples: bytes) -> tuple[float, float, float, str]:
     return len(wave) / _RATE, 10 * float(np.log10(max(power, 1e-20))), clipped, hashlib.sha256(samples).hexdigest()
 
 
-def audio_rules(settings: SpeechSettings) -> list[Rule]:
+def audio_rules(settings: Settings) -> list[Rule]:
     """The suite ``audio``, on the columns of `audio_columns`."""
     (short, long), (soft, loud) = settings.seconds, settings.loudness
     return [
@@ -116,7 +129,7 @@ def text_columns(utterances: "pd.DataFrame", audio: "pd.DataFrame") -> "pd.DataF
     )
 
 
-def text_rules(settings: SpeechSettings) -> list[Rule]:
+def text_rules(settings: Settings) -> list[Rule]:
     """The suite ``utterances``, on the columns of `text_columns`."""
     slow, fast = settings.letters_per_s
     return [
@@ -138,7 +151,7 @@ def split_columns(utterances: "pd.DataFrame") -> "pd.DataFrame":
     return pd.DataFrame({"row_id": list(SPLITS), "utterances": [int(counts.get(name, 0)) for name in SPLITS]})
 
 
-def split_rules(settings: SpeechSettings) -> list[Rule]:
+def split_rules(settings: Settings) -> list[Rule]:
     """The suite ``splits``, on the rows of `split_columns`."""
     least = settings.min_of_split
     reason = f"a split has fewer than {least} utterances, and training, choosing and judging need one each"
@@ -150,7 +163,7 @@ def picture(page: "Page", checked: Checked) -> None:
     seconds: Sequence[Any] = checked.examples["seconds"].tolist()
     rates = [60 * len(str(t).split()) / max(s, 0.1) for t, s in zip(checked.examples["text"], seconds, strict=True)]
     page.figure(
-        pictures.histograms([("seconds", "utterances", seconds), ("words a minute", "utterances", rates)]),
+        histograms([("seconds", "utterances", seconds), ("words a minute", "utterances", rates)]),
         "How long utterances are, and how fast people speak in them",
     )
-    page.figure(pictures.categories(checked.examples, "condition", "utterances"), "Utterances by condition and split")
+    page.figure(categories(checked.examples, "condition", "utterances"), "Utterances by condition and split")

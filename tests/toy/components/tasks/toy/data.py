@@ -1,9 +1,8 @@
 import pandas as pd
 
-from components.validate.gate import Checked, Count, judge
-from components.validate.settings import GateSettings
+from components.validate.gate import Checked, Count, ValidateSettings, judge
 
-Settings = GateSettings
+Settings = ValidateSettings
 
 CORPUS, EXAMPLES, MAKERS = ("id", "x", "y", "split"), ("id", "side", "split"), ("points", "points")
 
