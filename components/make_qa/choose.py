@@ -10,7 +10,7 @@ from components.make_qa.english import normal
 
 COLUMNS = (
     "question_id", "question", "answer", "gold", "path", "category", "withheld", "split", "origin", "persona",
-    "asked_at",
+    "asked_at", "places",
 )  # fmt: skip
 
 
@@ -91,8 +91,11 @@ def identity(*parts: str) -> str:
 
 def row(
     question: str, answer: str, gold: list[str], path: str, category: str, split: str, origin: str, asked_at: Any,
-    withheld: str = "", persona: str = "",
+    withheld: str = "", persona: str = "", places: Sequence[str] = (),
 ) -> tuple[Any, ...]:  # fmt: skip
-    """One row of questions.parquet, in the order of ``COLUMNS``; its id comes of origin, question and gold."""
+    """One row of questions.parquet, in the order of ``COLUMNS``; its id comes of origin, question and gold.
+
+    ``places``: the files that answer it beside ``path``, if it is the persona set's.
+    """
     name = identity(origin, question, *gold)
-    return (name, question, answer, gold, path, category, withheld, split, origin, persona, asked_at)
+    return (name, question, answer, gold, path, category, withheld, split, origin, persona, asked_at, list(places))

@@ -29,6 +29,10 @@ class PersonaQuestion(BaseModel):
     category: Literal["what", "why", "how", "parameters", "changed"]
     gold: tuple[str, ...]
 
+    def paths(self) -> list[str]:
+        """The files that answer it, also those that this source does not hold."""
+        return sorted({entry.partition("#")[0].partition("::")[0] for entry in self.gold})
+
 
 @lru_cache(maxsize=1)
 def load_personas() -> tuple[PersonaQuestion, ...]:

@@ -139,6 +139,7 @@ def _personas(source: _Source, dropped: Counter[str]) -> list[tuple[Any, ...]]:
             row(
                 question.question, _answer(source, question, gold), source.gold(gold), path, question.category,
                 split_of(question.question, path), "persona", source.asked_at, persona=question.persona,
+                places=question.paths(),
             )
         )  # fmt: skip
     return rows

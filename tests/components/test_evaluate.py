@@ -289,7 +289,11 @@ def test_too_few_persona_questions_are_joined_by_test_questions_and_always_the_s
     rows = asked(source / "passages.parquet", tmp_path / "few.parquet")
     assert [bool(row["persona"]) for row in rows] == [True] * 3 + [False] * 30
     assert rows == asked(source / "passages.parquet", tmp_path / "few.parquet")
-    assert rows[0]["expect"]["paths"][0].startswith("pkg/")
+    [path] = rows[0]["expect"]["paths"]
+    assert path.startswith("pkg/")
+    questions.assign(places=[["also/here.py"]] * len(questions)).to_parquet(tmp_path / "few.parquet")
+    told = asked(source / "passages.parquet", tmp_path / "few.parquet")
+    assert all("also/here.py" in row["expect"]["paths"] and len(row["expect"]["paths"]) == 2 for row in told)
     questions[questions["split"] == "val"].to_parquet(tmp_path / "few.parquet")
     with pytest.raises(SluiceError, match="nothing to ask"):
         asked(source / "passages.parquet", tmp_path / "few.parquet")

@@ -50,21 +50,19 @@ def evaluate(bundle: Path, corpus: Path, examples: Path, settings: Settings) -> 
 def asked(corpus: Path, examples: Path) -> list[dict[str, Any]]:
     """The persona questions as a load test asks them, each with the paths that answer it.
 
-    The paths come from the questions, never from the bundle: an index that names wrong files must not mark itself.
-    Where there are fewer than ``LEAST`` persona questions (a source of one's own), test questions join them. At most
-    ``MOST`` are asked, always the same ones: stable and canary must answer the same questions to be compared.
+    The paths come from the questions (``path``, and ``places`` where that column is), never from the bundle: an index
+    that names wrong files must not mark itself. Where there are fewer than ``LEAST`` persona questions (a source of
+    one's own), test questions join them. At most ``MOST`` are asked, always the same ones: stable and canary must
+    answer the same questions to be compared.
     """
-    from components.make_qa.personas import load_personas
-
     table = pd.read_parquet(examples)
-    places = {p.question: {g.partition("#")[0].partition("::")[0] for g in p.gold} for p in load_personas()}
     rows: list[dict[str, Any]] = []
     for split in ("persona", "test"):
         part = table[(table["split"] == split) & (table["gold"].map(len) > 0)].sort_values("question_id")
         part = part.sample(min(len(part), MOST - len(rows)), random_state=0)
         for row in part.to_dict("records"):
             text, persona = str(row["question"]), str(row.get("persona") or "")
-            gold = {str(row["path"])} | (places.get(text, set()) if persona else set())
+            gold = {str(row["path"]), *row.get("places", ())}
             one = {"id": str(row["question_id"]), "persona": persona, "instance": {"question": text}}
             rows.append({**one, "expect": {"paths": sorted(gold)}, "units": 1.0})
         if len(rows) >= LEAST:
