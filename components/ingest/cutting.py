@@ -14,6 +14,8 @@ from components.ingest.window import Window, break_at
 
 _HEADER_SIGNATURE = 240
 _BODY_CHARS = 1400
+MAX_PARTS = 64
+"""Most passages that one docstring, section or issue may become."""
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[._\-/>]+")
 _STEM = re.compile(r"\.(?:py|pyi|md|mdx|markdown)$")
 
@@ -48,7 +50,6 @@ class Task(NamedTuple):
     undocumented_min_lines: int
     tokenizer: str
     max_tokens: int
-    max_parts: int
 
 
 def read_and_cut(task: Task) -> tuple[list[Cut], list[Skipped], int]:
@@ -57,7 +58,7 @@ def read_and_cut(task: Task) -> tuple[list[Cut], list[Skipped], int]:
         records, skipped, size = read_markdown(task.root, task.paths)
     else:
         records, skipped, size = read_python(task.root, task.paths, task.undocumented_min_lines)
-    return cut_all(records, _window(task.tokenizer, task.max_tokens), task.max_parts), skipped, size
+    return cut_all(records, _window(task.tokenizer, task.max_tokens)), skipped, size
 
 
 @lru_cache(maxsize=1)
@@ -65,7 +66,7 @@ def _window(tokenizer: str, max_tokens: int) -> Window:
     return Window(tokenizer, max_tokens)
 
 
-def cut_all(records: list[Record], window: Window, max_parts: int) -> list[Cut]:
+def cut_all(records: list[Record], window: Window) -> list[Cut]:
     """Cut every record, in order."""
     records = [mended_record(record) for record in records]
     tops = [headers(r) for r in records]
@@ -73,7 +74,7 @@ def cut_all(records: list[Record], window: Window, max_parts: int) -> list[Cut]:
     out = []
     for top, record in zip(tops, records, strict=True):
         content = "\0".join((record.name, record.signature, record.doc, record.body)).encode(errors="replace")
-        pieces = list(cut(record, top, window, max_parts))
+        pieces = list(cut(record, top, window))
         light = record._replace(doc="", body="")
         out.append(Cut(light, hashlib.blake2b(content, digest_size=16).digest(), top, summary(record.doc), pieces))
     return out
@@ -104,14 +105,14 @@ def _trim(text: str, size: int) -> str:
     return text if len(text) <= size else text[:size].rsplit(" ", 1)[0]
 
 
-def cut(record: Record, tops: tuple[str, str], window: Window, max_parts: int) -> Iterator[Piece]:
+def cut(record: Record, tops: tuple[str, str], window: Window) -> Iterator[Piece]:
     """Pieces of one record, the first under the first of the headers ``tops``, the others under the second.
 
     Documentation longer than the window continues in further pieces. Code fills what room is left behind the
     documentation's end; its tail is not indexed, which bounds the number of passages.
     """
     rest = record.doc
-    for part in range(max_parts):
+    for part in range(MAX_PARTS):
         spent = window.count(tops[part > 0] + "\n")
         room = max(window.room - spent, 1)
         head = rest[: room * 8]

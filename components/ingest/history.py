@@ -14,6 +14,10 @@ _COMMIT = re.compile(r"\n?/([0-9a-f]{40,64}) (\d*)")
 _TRAILER = re.compile(r"^(?:Signed-off-by|Co-authored-by|Change-Id|Reviewed-by)\b.*$", re.IGNORECASE | re.MULTILINE)
 
 
+MAX_COMMITS = 2000
+"""Newest commits that become passages; every commit counts in a file's history."""
+
+
 class Change(NamedTuple):
     """A file's history: commits that touched it, last time (epoch seconds) and last commit."""
 
@@ -33,7 +37,7 @@ class History(NamedTuple):
     lack: str = ""
 
 
-def read_history(root: Path, max_commits: int) -> History:
+def read_history(root: Path) -> History:
     """Read ``git log`` of what lies below ``root``, in the way of `components.ingest.repository`."""
     try:
         log, shallow = git_log(
@@ -47,7 +51,7 @@ def read_history(root: Path, max_commits: int) -> History:
         for name in touched:
             known = files.get(name)
             files[name] = Change(1, at, sha) if known is None else known._replace(touched=known.touched + 1)
-        if len(commits) < max_commits and touched:
+        if len(commits) < MAX_COMMITS and touched:
             commits.append(_record(sha, at, message, touched))
     lack = "a shallow clone: dates and numbers of changes begin with its oldest commit; `git fetch --unshallow`"
     return History(files, commits, lack if shallow and files else "")

@@ -52,7 +52,7 @@ def ingest(source: str, part: str, settings: IngestSettings, out: str | Path) ->
     nothing in it to read.
     """
     root = source_root(source)
-    history = read_history(root, settings.max_commits)
+    history = read_history(root)
     paths, skipped = select(root, part, not source, settings, history.files)
     skipped += [Skipped(".git", history.lack)] if history.lack else []
     window = Window(settings.tokenizer, settings.max_tokens)
@@ -60,7 +60,7 @@ def ingest(source: str, part: str, settings: IngestSettings, out: str | Path) ->
     skipped += bad
     issues, bad = read_issues(settings.issues) if settings.issues else ([], [])
     skipped += bad
-    cuts += cut_all([*history.commits, *issues], window, settings.max_parts)
+    cuts += cut_all([*history.commits, *issues], window)
     if not cuts:
         raise SluiceError(
             f"source {source or root}: nothing to index in {len(paths)} Python and Markdown files "
@@ -89,7 +89,7 @@ def _url(settings: IngestSettings, default_source: bool) -> str:
 def _read_files(root: Path, paths: list[str], settings: IngestSettings) -> tuple[list[Cut], list[Skipped], int]:
     python = [p for p in paths if SUFFIXES[os.path.splitext(p)[1].lower()] == "python"]
     markdown = sorted(set(paths).difference(python))
-    how = (settings.undocumented_min_lines, settings.tokenizer, settings.max_tokens, settings.max_parts)
+    how = (settings.undocumented_min_lines, settings.tokenizer, settings.max_tokens)
     tasks = [Task(False, str(root), chunk, *how) for chunk in _chunks(root, python)]
     tasks += [Task(True, str(root), chunk, *how) for chunk in _chunks(root, markdown)]
     cuts: list[Cut] = []

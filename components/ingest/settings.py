@@ -56,7 +56,6 @@ class IngestSettings(Settings):
     than the default base model's. ``url`` is a template with {path}, {start}, {end}, {commit}, {version}; empty means
     the default source's own, or no link. ``issues`` is a JSON-lines export of GitHub's REST API (pull requests too).
     ``undocumented_min_lines``: a public function or class without documentation is taken from that length on.
-    ``max_parts`` bounds the passages one docstring, section or issue may become.
     """
 
     max_tokens: int = Field(256, ge=32, le=8192)
@@ -66,7 +65,5 @@ class IngestSettings(Settings):
     core: tuple[str, ...] = CORE
     exclude: tuple[str, ...] = EXCLUDE
     undocumented_min_lines: int = Field(20, ge=1)
-    max_parts: int = Field(64, ge=1)
     max_file_bytes: int = Field(4_000_000, ge=1)
-    max_commits: int = Field(2000, ge=0)
     workers: int = Field(2, ge=1, le=64)

@@ -32,6 +32,8 @@ Question: {question}
 Proposed answer: {answer}
 
 Does the passage answer the question with the proposed answer, fully and correctly? Reply with yes or no only."""
+_WORKERS = 4
+_TIMEOUT_S = 60
 _CATEGORIES = ("what", "why", "how", "parameters", "changed")
 
 
@@ -57,7 +59,7 @@ class _Endpoint:
             )
         key = os.environ.get("SLUICE_GENERATOR_KEY", "")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self.client = httpx.Client(timeout=settings.generator_timeout_s, headers=headers, trust_env=False)
+        self.client = httpx.Client(timeout=_TIMEOUT_S, headers=headers, trust_env=False)
 
     def ask(self, prompt: str) -> str:
         body = {"model": self.model, "messages": [{"role": "user", "content": prompt}], "temperature": 0, "seed": 0}
@@ -85,7 +87,7 @@ def write_questions(
             failures.append(f"{type(error).__name__}: {error}")
             return None
 
-    with endpoint.client, ThreadPoolExecutor(settings.generator_workers) as pool:
+    with endpoint.client, ThreadPoolExecutor(_WORKERS) as pool:
         written = [w for w in track(pool.map(one, wanted), len(wanted), "Asking the generator") if w is not None]
     if wanted and len(failures) == len(wanted):
         raise SluiceError(

@@ -23,5 +23,3 @@ class QASettings(Settings):
     generator_questions: int = Field(0, ge=0)
     generator_url: str = ""
     generator_model: str = ""
-    generator_workers: int = Field(4, ge=1, le=64)
-    generator_timeout_s: float = Field(60, gt=0)

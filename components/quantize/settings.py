@@ -9,13 +9,11 @@ class QuantizeSettings(Settings):
     """Section ``quantize``; each task adds how its quality is measured (components/tasks/<task>).
 
     ``min_smaller``: share of bytes INT8 must save; ``min_retained``: share of fp32's quality a variant must keep;
-    ``max_difference``: largest absolute difference the exported graph may have from torch; ``repeats``: samples of
-    latency; ``threads`` of one session, as in serving.
+    ``repeats``: samples of latency; ``threads`` of one session, as in serving.
     """
 
     min_smaller: float = Field(0.74, ge=0, lt=1)
     min_retained: float = Field(0.99, ge=0, le=1)
-    max_difference: float = Field(1e-3, gt=0)
     repeats: int = Field(60, ge=3)
     threads: int = Field(1, ge=1)
     seed: int = 17

@@ -10,6 +10,8 @@ from serving.contract.verdict import Verdict
 Figures = Mapping[str, Mapping[str, float]]
 REFERENCE = "fp32"
 CLOSE = 1.1
+MAX_DIFFERENCE = 1e-3
+"""Largest absolute difference that the exported graph may have from torch."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ def judge(figures: Figures, settings: QuantizeSettings, quality: str = "quality"
     chosen = choose(figures, settings)
     flat = {f"{name}_{key}": value for name, row in figures.items() for key, value in row.items()}
     difference = figures[REFERENCE]["max_abs_difference"]
-    if not difference <= settings.max_difference:
-        reason = f"the exported graph differs from torch by {difference:.1e}, {settings.max_difference:.0e} is allowed"
+    if not difference <= MAX_DIFFERENCE:
+        reason = f"the exported graph differs from torch by {difference:.1e}, {MAX_DIFFERENCE:.0e} is allowed"
         return Verdict("quantisation", False, reason, {"chosen": REFERENCE, **flat})
     others = {name: row for name, row in figures.items() if name != REFERENCE}
     kept = {name: row for name, row in others.items() if _keeps(row, settings)}

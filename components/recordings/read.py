@@ -22,6 +22,7 @@ _HOLDS = {
     ".opus": "ogg", ".flac": "flac", ".mkv": "matroska", ".webm": "webm", ".aac": "aac",
 }  # fmt: skip
 """What a file's name promises of its container."""
+MIN_S = 0.5
 
 
 class Left(NamedTuple):
@@ -67,8 +68,8 @@ def _read(
         heard = cut(tally.listen(_bounded(recording, settings.max_s)), settings.window_s)
         write_stage(out, lecture_id, "windows", counter.rows(heard), version)
         media, damaged, odd = recording.media, recording.damaged, recording.notes
-    if tally.seconds < settings.min_s:
-        raise SluiceError(f"too short: {tally.seconds:.2f} s of sound, at least {settings.min_s:g} s are needed")
+    if tally.seconds < MIN_S:
+        raise SluiceError(f"too short: {tally.seconds:.2f} s of sound, at least {MIN_S:g} s are needed")
     if not counter.count:
         raise SluiceError(f"silent: nothing can be heard in its {tally.seconds:.0f} s ({tally.loudness:.0f} dBFS)")
     write_stage(out, lecture_id, "silences", tally.silences(), version)

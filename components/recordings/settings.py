@@ -8,11 +8,10 @@ from components.common.step import Settings
 class RecordingSettings(Settings):
     """Settings of recordings.
 
-    ``window_s``: most seconds of a window. ``min_s``: a shorter recording is quarantined; ``max_s``: a longer one too.
-    ``workers``: files that are read at once.
+    ``window_s``: most seconds of a window. ``max_s``: a longer recording is quarantined. ``workers``: files that are
+    read at once.
     """
 
     window_s: float = Field(30.0, ge=1, le=30)
-    min_s: float = Field(0.5, gt=0)
     max_s: float = Field(43_200, gt=0)
     workers: int = Field(2, ge=1, le=64)

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Figures = dict[str, float | int | str | bool]
 Outcome = Literal["passed", "worse", "inconclusive"]
+_SUSPICION = 0.1
+"""A difference that would matter and whose p-value lies between alpha and this is inconclusive."""
 _SLOWEST = 64.0
 """A canary this many times as slow as stable is the slowest that is looked for."""
 
@@ -44,7 +46,7 @@ class Votes:
 
 def outcome_of(p: float, matters: bool, settings: RolloutSettings) -> Outcome:
     """Worse: large enough to matter, and significant. Inconclusive: it would matter, and chance is no good excuse."""
-    if not matters or p >= settings.suspicion:
+    if not matters or p >= _SUSPICION:
         return "passed"
     return "worse" if p < settings.alpha else "inconclusive"
 

@@ -39,7 +39,7 @@ def rollout(
     return release(
         system,
         Path(bundle.path),
-        chosen.model_uri or address(bundle.uri, bundle.metadata),
+        address(bundle.uri, bundle.metadata),
         version,
         Path(asked.path),
         chosen,

@@ -56,11 +56,11 @@ class RolloutSettings(Settings):
     answered, as far as there are so many. The tolerances: share of errors, share of labelled requests answered
     correctly, ratio of latency (median and p95), share of users' votes that say "down". repeats: how often a window is
     looked at again when nothing but the speed was missed (the SLO's, or stable's), as by another program on the same
-    machine; errors and wrong answers get no second look. suspicion: a difference that would matter and whose p-value
-    lies between alpha and this is inconclusive. detectable_error_rate: a window that could not have shown errors of
-    this share more than stable's is inconclusive. longer: how many more windows, each twice as long as the one before,
-    are tried before an inconclusive canary is rolled back; each is judged for itself, so that a sound canary is called
-    worse by chance with a probability of at most (1 + longer) alpha a check. serving: see `ServingSettings`.
+    machine; errors and wrong answers get no second look. detectable_error_rate: a window that could not have shown
+    errors of this share more than stable's is inconclusive. longer: how many more windows, each twice as long as the
+    one before, are tried before an inconclusive canary is rolled back; each is judged for itself, so that a sound
+    canary is called worse by chance with a probability of at most (1 + longer) alpha a check. serving: see
+    `ServingSettings`.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)
@@ -71,11 +71,9 @@ class RolloutSettings(Settings):
     rate: float = Field(default=0, ge=0)
     users: int = Field(default=0, ge=0)
     direct_rate: float = Field(default=0, ge=0)
-    direct_users: int = Field(default=6, ge=1)
     ready_s: float = Field(default=60, gt=0)
     settle_s: float = Field(default=15, gt=0)
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
-    suspicion: float = Field(default=0.1, gt=0, lt=1)
     detectable_error_rate: float = Field(default=0.1, gt=0, le=1)
     min_samples: int = Field(default=40, ge=1)
     min_questions: int = Field(default=8, ge=0)
@@ -84,7 +82,6 @@ class RolloutSettings(Settings):
     latency_ratio: float = Field(default=1.5, ge=1)
     vote_tolerance: float = Field(default=0.1, ge=0, le=1)
     manifests: str = ""
-    model_uri: str = ""
     serving: ServingSettings = ServingSettings()
 
     @field_validator("steps")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SPLIT, CANARY, STABLE = "split", "canary", "stable"
+_DIRECT_USERS = 6
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,7 @@ def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.Data
 
 
 def _light(load: Load, name: str, url: str) -> Target:
-    return Target(name, url, load.settings.direct_users, load.light)
+    return Target(name, url, _DIRECT_USERS, load.light)
 
 
 def _at(verdict: Verdict, percent: int) -> Verdict:

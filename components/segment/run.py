@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from components.recordings.tables import QUARANTINE, lectures, read_quarantine, read_stage
 from components.segment.passages import Lecture, every_split, passage_rows, table
-from components.segment.sentences import Sentence, sentences
+from components.segment.sentences import sentences
 from components.segment.settings import SegmentSettings
 from components.segment.words import words_of
 from serving.contract.errors import SluiceError
@@ -45,7 +45,7 @@ def segment(
     for folder in map(Path, transcripts):
         quarantined.append(read_quarantine(folder / QUARANTINE))
         for lecture_id in lectures(folder, "transcript"):
-            found[lecture_id] = _lecture(folder, Path(recordings), lecture_id, settings)
+            found[lecture_id] = _lecture(folder, Path(recordings), lecture_id)
     spoken = [found[name] for name in sorted(found) if found[name].sentences]
     if not spoken:
         raise SluiceError(
@@ -62,12 +62,11 @@ def segment(
     return passages
 
 
-def _lecture(folder: Path, recordings: Path, lecture_id: str, settings: SegmentSettings) -> Lecture:
+def _lecture(folder: Path, recordings: Path, lecture_id: str) -> Lecture:
     about = read_stage(recordings, lecture_id, "recording").to_pylist()[0]
     silences = [(row["start"], row["end"]) for row in read_stage(recordings, lecture_id, "silences").to_pylist()]
     words = words_of(read_stage(folder, lecture_id, "transcript").to_pylist())
-    said: list[Sentence] = sentences(words, settings.pause_s, settings.max_words)
-    return Lecture(about, said, silences)
+    return Lecture(about, sentences(words), silences)
 
 
 def _sentence_table(spoken: Sequence[Lecture]) -> "pd.DataFrame":

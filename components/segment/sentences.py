@@ -48,7 +48,7 @@ class Sentence:
     confidence: float
 
 
-def sentences(words: Sequence[Word], pause_s: float, max_words: int) -> list[Sentence]:
+def sentences(words: Sequence[Word], pause_s: float = 0.3, max_words: int = 40) -> list[Sentence]:
     """Group ``words`` into sentences, and write them as a person would where the transcript does not.
 
     Text that has punctuation or capitals keeps them. Bare lower-case words end a sentence at a pause of ``pause_s`` or

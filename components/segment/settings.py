@@ -10,13 +10,10 @@ class SegmentSettings(Settings):
 
     ``max_tokens`` bounds a segment (wordpieces, special tokens included; beyond 256 the default base model reads no
     further; ``tokenizer`` names another one's tokenizer.json). ``min_sentences`` is the least a topic has,
-    ``block`` the sentences that are compared across a gap. Where the transcript has no punctuation a sentence ends at a
-    pause of ``pause_s`` seconds; nowhere is one longer than ``max_words``.
+    ``block`` the sentences that are compared across a gap.
     """
 
     max_tokens: int = Field(256, ge=64, le=512)
     tokenizer: str = ""
     min_sentences: int = Field(3, ge=1)
     block: int = Field(3, ge=1)
-    pause_s: float = Field(0.3, gt=0)
-    max_words: int = Field(40, ge=5, le=200)

@@ -17,6 +17,11 @@ from components.train.settings import Hyperparameters, TrainSettings
 from components.train.world import World
 
 Row = dict[str, float]
+WARMUP = 0.1
+"""Share of the steps in which the learning rate rises."""
+WEIGHT_DECAY = 0.01
+CLIP = 1.0
+"""Largest norm of all gradients together."""
 
 
 @dataclass
@@ -29,9 +34,9 @@ class Progress:
     best_step: int = 0
 
 
-def learning_rate(step: int, steps: int, hyper: Hyperparameters, warmup: float) -> float:
+def learning_rate(step: int, steps: int, hyper: Hyperparameters) -> float:
     """Linear warmup, then linear decay to zero; ``step`` counts from 0."""
-    ramp = max(1, round(steps * warmup))
+    ramp = max(1, round(steps * WARMUP))
     return hyper.learning_rate * min((step + 1) / ramp, (steps - step) / max(1, steps - ramp + 1))
 
 
@@ -53,7 +58,7 @@ class Trainer:
         self.learner, self.hyper, self.settings, self.world = learner, hyper, settings, world or World()
         self.steps = self._schedule()
         self.parameters = trainable(learner, hyper, settings.seed)
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=hyper.learning_rate, weight_decay=settings.weight_decay)
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=hyper.learning_rate, weight_decay=WEIGHT_DECAY)
         self.progress = Progress()
         self.at = 0
 
@@ -100,7 +105,7 @@ class Trainer:
         """One optimizer step over its micro-batches; returns the mean loss."""
         torch.manual_seed(hash((self.settings.seed, number, self.world.rank)) % 2**31)
         training_mode(self.learner)
-        rate = learning_rate(number, len(self.steps), self.hyper, self.settings.warmup)
+        rate = learning_rate(number, len(self.steps), self.hyper)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.zero_grad()
@@ -112,7 +117,7 @@ class Trainer:
                 (loss / len(self.steps[number])).backward()
             total += loss.item() / len(self.steps[number])
         self.world.add_gradients(self.parameters)
-        torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        torch.nn.utils.clip_grad_norm_(self.parameters, CLIP)
         self.optimizer.step()
         return_memory()
         self.progress.steps.append({"step": number + 1, "loss": total, "learning_rate": rate})

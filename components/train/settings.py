@@ -35,19 +35,16 @@ class TrainJobSettings(Settings):
 class TrainSettings(Settings):
     """How a run trains, whatever its task; a task adds its own fields in a subclass.
 
-    ``epochs`` passes over the training rows, at most ``max_steps`` optimizer steps (0: no cap); ``warmup`` share of
-    steps; ``evaluations`` during the run; ``processes`` ranks on a machine; ``nodes`` more than one: a Kubeflow
-    TrainJob, as ``job`` says; ``threads`` per process (0: as torch decides); ``interpolation`` share of the learned
-    change that is kept (WiSE-FT, Wortsman et al. 2022: a point between base and tuned weights holds on rows unlike the
-    training ones; 0.5 is what the paper takes unseen).
+    ``epochs`` passes over the training rows, at most ``max_steps`` optimizer steps (0: no cap); ``evaluations``
+    during the run; ``processes`` ranks on a machine; ``nodes`` more than one: a Kubeflow TrainJob, as ``job`` says;
+    ``threads`` per process (0: as torch decides); ``interpolation`` share of the learned change that is kept (WiSE-FT,
+    Wortsman et al. 2022: a point between base and tuned weights holds on rows unlike the training ones; 0.5 is what the
+    paper takes unseen).
     """
 
     seed: int = 17
     epochs: float = Field(2.0, gt=0)
     max_steps: int = Field(100, ge=0)
-    warmup: float = Field(0.1, ge=0, le=1)
-    weight_decay: float = Field(0.01, ge=0)
-    clip: float = Field(1.0, gt=0)
     evaluations: int = Field(2, ge=1)
     checkpoint_every: int = Field(20, ge=1)
     interpolation: float = Field(0.5, gt=0, le=1)

@@ -11,6 +11,9 @@ from components.tune.settings import TuneSettings, hyperparameters_of, suggest, 
 from components.tune.study import OWNER, Surplus, counts, heartbeat_s, join, owner, refuse_surplus, release_dead
 from serving.contract.errors import SluiceError
 
+MAX_FAILURES = 6
+"""Failed trials of one study, of all workers together, that are still thought to be chance."""
+
 
 class Bench:
     """Data of all trials of one worker, read once; a trial loads a fresh base model."""
@@ -67,7 +70,7 @@ def search(
 
     A worker that was killed leaves nothing that blocks: its trial is failed and queued again by whoever comes next.
     Over a database a worker stays until the others' last trials are finished, and takes over those that die.
-    Raises `SluiceError` when more than ``max_failures`` trials failed.
+    Raises `SluiceError` when more than `MAX_FAILURES` trials failed.
     """
     chosen = tune_settings(find(task_of(base)).learning(), settings)
     shared = join(study, chosen, worker)
@@ -75,7 +78,7 @@ def search(
     while True:
         release_dead(shared)
         now = counts(shared)
-        if now["failed"] > chosen.max_failures:
+        if now["failed"] > MAX_FAILURES:
             raise SluiceError(f"study {study}: {now['failed']} trials failed; the log of a worker says why")
         if now["finished"] + now["running"] < chosen.n_trials:
             bench = bench or Bench(corpus, examples, base, chosen)

@@ -39,7 +39,7 @@ class TuneSettings(Settings):
     """Size of the study.
 
     ``n_trials`` finished trials end it; each trains on ``trial_rows`` rows, in whole steps, and is measured ``rungs``
-    times: the worse half (``reduction_factor`` 2) stops at each rung. ``startup_trials`` are random before TPE begins;
+    times: the worse half stops at each rung. ``startup_trials`` are random before TPE begins;
     ``start`` changes the first trial (`START`). ``train`` is what a trial's training settings have that the task's
     defaults have not (shorter inputs, fewer validation rows). ``experiment`` names the study in MLflow ("": the task).
     """
@@ -49,9 +49,7 @@ class TuneSettings(Settings):
     startup_trials: int = Field(3, ge=1)
     trial_rows: int = Field(384, ge=8)
     rungs: int = Field(3, ge=1)
-    reduction_factor: int = Field(2, ge=2)
     threads: int = Field(1, ge=1)
-    max_failures: int = Field(6, ge=0)
     experiment: str = ""
     start: dict[str, Any] = {}
     space: Space = Space()

@@ -112,7 +112,7 @@ def join(name: str, settings: TuneSettings, worker: int = 0) -> Any:
             storage=storage(),
             sampler=optuna.samplers.TPESampler(seed=settings.seed + worker, n_startup_trials=settings.startup_trials),
             pruner=optuna.pruners.SuccessiveHalvingPruner(
-                min_resource=1, reduction_factor=settings.reduction_factor, min_early_stopping_rate=0
+                min_resource=1, reduction_factor=2, min_early_stopping_rate=0
             ),
         )
     except KeyError as error:

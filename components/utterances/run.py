@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val", "test")
+PADDING_S = 0.15
+"""Sound that is kept before and after a cue, as far as the neighbouring cues leave room."""
+MIN_S = 0.2
 
 
 class _Tables:
@@ -48,7 +51,7 @@ def utterances(recordings: str | Path, settings: UtteranceSettings, corpus: str 
     corpus: utterance_id, recording_id, start, end (seconds, padding included), samples (int16 little-endian mono
     16 kHz). examples: utterance_id, recording_id, text, speaker (of the recording's notes, else of the cue's voice
     tag), condition, split (of the recording, so never in two), seconds float32. Cues longer than the model's window or
-    shorter than ``min_s`` are skipped and counted in the log. In recordings of split train, corrections that a
+    shorter than `MIN_S` are skipped and counted in the log. In recordings of split train, corrections that a
     reviewer has accepted are cues too. A split without any utterance is filled with our own samples. SluiceError: no
     recording has a reference, and samples are not wanted.
     """
@@ -121,10 +124,10 @@ def _cut(
         after = cues[number + 1]["start"] if number + 1 < len(cues) else sound.duration_s
         # Padding never reaches into a neighbour's words (half of the pause belongs to each), nor beyond the window.
         length = min(cue["end"], sound.duration_s) - cue["start"]
-        padding = max(0.0, min(settings.padding_s, (settings.window_s - length) / 2))
+        padding = max(0.0, min(PADDING_S, (settings.window_s - length) / 2))
         start = max(0.0, cue["start"] - min(padding, max(0.0, (cue["start"] - before) / 2)))
         end = min(sound.duration_s, cue["end"] + min(padding, max(0.0, (after - cue["end"]) / 2)))
-        if length < settings.min_s:
+        if length < MIN_S:
             skipped["too short, or after the recording's end"] += 1
         elif length > settings.window_s:
             skipped[f"longer than the model's {settings.window_s:g} s"] += 1

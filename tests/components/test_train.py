@@ -101,7 +101,7 @@ def test_questions_are_withheld_from_the_passages_that_are_learned(room):
 
 def test_every_asked_passage_is_in_the_plan_once_and_beside_its_hard_negatives(room, encoder):
     data = corpus(*read_tables(room["corpus"], room["examples"]), "train", encoder)
-    hard = mine(encoder, data, keep=2, depth=20, tokens=32, duplicate=0.999)
+    hard = mine(encoder, data, keep=2, duplicate=0.999)
     for question, golds in enumerate(data.golds):
         assert not golds & set(hard[data.first[question]])
     asked = data.questions_of()
@@ -139,7 +139,7 @@ def test_the_symmetric_loss_also_asks_each_passage_for_its_question():
 
 def test_learning_rate_warms_up_and_decays_to_nearly_nothing():
     hyper = Hyperparameters(learning_rate=1.0)
-    rates = [learning_rate(step, 20, hyper, 0.1) for step in range(20)]
+    rates = [learning_rate(step, 20, hyper) for step in range(20)]
     assert rates[0] == 0.5 and max(rates) == 1.0 and 0 < rates[-1] < 0.06
     assert rates[2:] == sorted(rates[2:], reverse=True)
 

@@ -12,6 +12,9 @@ from components.tasks.highlights.tables import Document
 from serving.highlights.features import of_texts
 from serving.highlights.text import words
 
+SOFTNESS = 0.15
+"""Temperature of the soft half of the labels."""
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -36,16 +39,16 @@ class Labelled:
         return self.reference.score([stem for row in chosen for stem in self.stems[row]])
 
 
-def labelled(documents: Sequence[Document], encoder: TorchEncoder, softness: float) -> list[Labelled]:
-    """Tokens, features and labels of documents; ``softness`` is the temperature of the soft half of the labels."""
-    return [_labelled(document, encoder, softness) for document in documents]
+def labelled(documents: Sequence[Document], encoder: TorchEncoder) -> list[Labelled]:
+    """Tokens, features and labels of documents."""
+    return [_labelled(document, encoder) for document in documents]
 
 
-def _labelled(document: Document, encoder: TorchEncoder, softness: float) -> Labelled:
+def _labelled(document: Document, encoder: TorchEncoder) -> Labelled:
     texts = document.sentences
     best = oracle(texts, document.bullets)
     worth = np.asarray(alone(texts, document.bullets), np.float32)
-    soft = np.exp((worth - worth.max()) / softness)
+    soft = np.exp((worth - worth.max()) / SOFTNESS)
     hard = np.zeros(len(texts), np.float32)
     hard[best or [int(worth.argmax())]] = 1
     return Labelled(

@@ -18,28 +18,23 @@ from components.train.settings import Hyperparameters, TrainSettings
 from components.train.world import World
 from serving.highlights.select import Selection, choose
 
+CHUNK = 32
+"""Sentences that are padded together."""
+
 
 class Settings(TrainSettings):
     """What training highlights adds.
 
     ``max_tokens`` of a sentence; ``sentences`` of a document in one step (longer ones: the oracle's and a random rest);
-    ``hidden`` units of the head (0: a weighted sum); ``pace`` of the head against the adapter; ``softness`` of the
-    labels (`data.Labelled`); ``chunk`` sentences padded together; ``eval_documents`` validation documents (0: all).
-    ``interpolation`` is 1: a head fits the encoder it was trained with, not one halfway back to the base.
-
-    ROUGE-1/ROUGE-2 F (stemmed, 1 reference), INT8: our 36 test texts after 26 CPU-seconds of training on 42 texts: .486
-    /.223; untrained head .428/.179, longest sentences .427/.185, first ones .251/.069, one constant output .195/.006,
-    oracle .607/.357. QMSum, 35 meetings of val after 1.5 epochs of train: .298/.050; untrained .239/.031, longest
-    .255/.031, first .203/.036, oracle .454/.148, but one constant output, a person's summary of another meeting,
-    .362/.086: sentences of talk share few words with what people write about it.
+    ``hidden`` units of the head (0: a weighted sum); ``pace`` of the head against the adapter; ``eval_documents``
+    validation documents (0: all). ``interpolation`` is 1: a head fits the encoder it was trained with, not one halfway
+    back to the base.
     """
 
     max_tokens: int = Field(64, ge=8)
     sentences: int = Field(64, ge=8)
     hidden: int = Field(0, ge=0)
     pace: float = Field(100.0, gt=0)
-    softness: float = Field(0.15, gt=0)
-    chunk: int = Field(32, ge=1)
     eval_documents: int = Field(0, ge=0)
     epochs: float = Field(4.0, gt=0)
     max_steps: int = Field(0, ge=0)
@@ -72,7 +67,7 @@ def read(base: Path | str, corpus: Path | str, examples: Path | str, settings: S
     if settings.eval_documents and len(val) > settings.eval_documents:
         rows = np.random.default_rng(settings.seed).choice(len(val), settings.eval_documents, replace=False)
         val = [val[row] for row in sorted(rows)]
-    return Data(labelled(train, encoder, settings.softness), labelled(val, encoder, settings.softness))
+    return Data(labelled(train, encoder), labelled(val, encoder))
 
 
 def learner(base: Path | str, data: Data, hyper: Hyperparameters, settings: Settings) -> "SalienceLearner":
@@ -118,7 +113,7 @@ class SalienceLearner:
         picked = {row: self._picked(self.data.train[row], rng) for row in rows}
         mine = world.share(rows)[world.rank]
         ids = [self.data.train[row].ids[i] for row in mine for i in picked[row]]
-        vectors = self.encoder.embed_sorted(ids, self.settings.chunk)
+        vectors = self.encoder.embed_sorted(ids, CHUNK)
         total, at = vectors.sum() * 0, 0
         for row in mine:
             document, kept = self.data.train[row], picked[row]
@@ -154,7 +149,7 @@ class SalienceLearner:
 
     def _measured(self, document: Labelled) -> tuple[float, float, float]:
         with torch.inference_mode():
-            vectors = self.encoder.embed_sorted(document.ids, self.settings.chunk)
+            vectors = self.encoder.embed_sorted(document.ids, CHUNK)
             features = torch.from_numpy(document.features).to(vectors.device)
             scores = self.head(vectors, with_centroid(features, vectors)).float()
             shares = torch.softmax(scores, 0).cpu().numpy()

@@ -16,26 +16,24 @@ from components.train.precision import use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
 from components.train.world import World
 
+ASKED = 4
+"""Most questions of one step that share a passage's embedding."""
+CHUNK = 16
+"""Passages that are padded together, and a quarter of the questions."""
+
 
 class Settings(TrainSettings):
     """What training a retriever adds.
 
-    ``max_tokens`` window while training; ``temperature`` of the softmax; ``hard_negatives`` mined per passage from the
-    top ``mining_depth`` ranks, on ``mining_tokens`` tokens; ``questions_per_passage`` share one passage embedding;
-    ``duplicate`` cosine above which another passage is no negative; ``chunk`` passages padded together; ``eval_*``
-    bound the validation. On 2,217 passages of transformers, 100 steps took MRR on held-out files from 0.518 to 0.649;
-    with 1,024 remembered past passages in place of mined negatives, only to 0.545.
+    ``max_tokens`` window while training; ``temperature`` of the softmax; ``hard_negatives`` mined per passage;
+    ``duplicate`` cosine above which another passage is no negative; ``eval_*`` bound the validation.
     """
 
     max_tokens: int = Field(128, ge=8)
     temperature: float = Field(0.05, gt=0)
     symmetric: bool = False
-    questions_per_passage: int = Field(4, ge=1)
     hard_negatives: int = Field(2, ge=0)
-    mining_depth: int = Field(20, ge=1)
-    mining_tokens: int = Field(64, ge=8)
     duplicate: float = Field(0.95, gt=0)
-    chunk: int = Field(16, ge=1)
     eval_passages: int = Field(600, ge=0)
     eval_questions: int = Field(400, ge=1)
 
@@ -80,7 +78,7 @@ class ContrastiveLearner:
         self.autocast = encoder.autocast = use_bf16(hyper.precision)
         self.asked = data.train.questions_of()
         s = settings
-        self.hard = mine(encoder, data.train, s.hard_negatives, s.mining_depth, s.mining_tokens, s.duplicate)
+        self.hard = mine(encoder, data.train, s.hard_negatives, s.duplicate)
 
     @property
     def model(self) -> Any:
@@ -102,8 +100,8 @@ class ContrastiveLearner:
         picked = {row: self._questions(row, rng) for row in rows}
         asked = [[q for row in share for q in picked[row]] for share in shares]
         mine, ours = shares[world.rank], asked[world.rank]
-        passages = self.encoder.embed_sorted([self.data.passages[row] for row in mine], s.chunk)
-        questions = self.encoder.embed_sorted([self.data.questions[q] for q in ours], 4 * s.chunk)
+        passages = self.encoder.embed_sorted([self.data.passages[row] for row in mine], CHUNK)
+        questions = self.encoder.embed_sorted([self.data.questions[q] for q in ours], 4 * CHUNK)
         passages = world.gather(passages, [len(share) for share in shares])
         questions = world.gather(questions, [len(share) for share in asked])
         place = {row: at for at, row in enumerate(row for share in shares for row in share)}
@@ -117,8 +115,7 @@ class ContrastiveLearner:
     def _questions(self, row: int, rng: np.random.Generator) -> list[int]:
         """The questions that this visit to a passage asks; none for a passage that is there as a negative only."""
         mine = self.asked.get(row, [])
-        most = self.settings.questions_per_passage
-        return mine if len(mine) <= most else sorted(rng.choice(mine, most, replace=False).tolist())
+        return mine if len(mine) <= ASKED else sorted(rng.choice(mine, ASKED, replace=False).tolist())
 
     def _allowed(self, asked: list[int], rows: list[int], target: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """Which passages count as wrong for which question: not its golds, and no near copies of its gold."""

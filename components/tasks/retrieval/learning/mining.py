@@ -8,12 +8,15 @@ import torch
 from components.common.encoder import TorchEncoder
 from components.tasks.retrieval.learning.data import Corpus
 
+DEPTH = 20
+TOKENS = 64
 
-def mine(encoder: TorchEncoder, data: Corpus, keep: int, depth: int, tokens: int, duplicate: float) -> list[list[int]]:
+
+def mine(encoder: TorchEncoder, data: Corpus, keep: int, duplicate: float) -> list[list[int]]:
     """For each passage, up to ``keep`` passages that the base encoder ranks high for its questions but that are wrong.
 
-    Looks at the ``depth`` best ranks of each question, leaves out golds and passages within cosine ``duplicate`` of the
-    gold (copies of the same code are no mistake), nearest first. Texts are cut at ``tokens``: the point is to find
+    Looks at the `DEPTH` best ranks of each question, leaves out golds and passages within cosine ``duplicate`` of the
+    gold (copies of the same code are no mistake), nearest first. Texts are cut at `TOKENS`: the point is to find
     neighbours cheaply. One list of row numbers per passage, empty where it has no question.
     """
     hard: list[list[int]] = [[] for _ in data.passages]
@@ -21,9 +24,9 @@ def mine(encoder: TorchEncoder, data: Corpus, keep: int, depth: int, tokens: int
         return hard
     encoder.model.eval()
     with torch.inference_mode():
-        passages = encoder.embed_sorted([ids[:tokens] for ids in data.passages], 64)
-        questions = encoder.embed_sorted([ids[:tokens] for ids in data.questions], 64)
-        depth = min(depth, len(passages))
+        passages = encoder.embed_sorted([ids[:TOKENS] for ids in data.passages], 64)
+        questions = encoder.embed_sorted([ids[:TOKENS] for ids in data.questions], 64)
+        depth = min(DEPTH, len(passages))
         for at in range(0, len(questions), 512):
             best = (questions[at : at + 512] @ passages.T).topk(depth).indices
             gold = passages[torch.tensor(data.first[at : at + 512], device=passages.device)]
