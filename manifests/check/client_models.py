@@ -20,10 +20,10 @@ def model_errors(found: Object) -> list[str]:
 
 
 def _model(name: str) -> Any:
-    import kserve
+    from kserve import models  # has models that kserve itself does not pass on
     from kubernetes import client
 
-    return getattr(kserve, name, None) or getattr(client, name, None)
+    return getattr(models, name, None) or getattr(client, name, None)
 
 
 def _walk(value: Any, kind: str, path: str) -> Any:

@@ -29,7 +29,9 @@ def schema_errors(found: Object, crds: Path = CRDS) -> list[str]:
 
 
 def _field_errors(found: Object, crds: Path) -> list[str]:
-    version, kind = str(found.get("apiVersion")), str(found.get("kind"))
+    if "kind" not in found:
+        return ["top level: 'kind' is a required property"]
+    version, kind = str(found.get("apiVersion")), str(found["kind"])
     if version.startswith(f"{_KSERVE}/"):
         from manifests.check.client_models import model_errors
 

@@ -43,6 +43,8 @@ def test_the_strict_check_catches_a_typo_and_a_wrong_type(crds):
     wrong = copy.deepcopy(service)
     wrong["spec"]["predictor"]["minReplicas"] = "one"
     assert "minReplicas" in schema_errors(wrong, crds)[0]
+    del wrong["kind"]
+    assert "'kind'" in schema_errors(wrong, crds)[0]
 
 
 @pytest.mark.parametrize("place", SYSTEMS, ids=lambda p: p.name)
