@@ -57,9 +57,9 @@ def _row(lecture: Lecture, said: Sequence[Sentence], n_tokens: int) -> dict[str,
     seconds = max(end - start, 1e-3)
     identity = hashlib.sha256(f"{lecture.id}\0{start:.2f}\0{text}".encode()).hexdigest()[:16]
     return {
-        "passage_id": identity, "path": lecture.id, "name": about["title"], "kind": "segment", "signature": "",
+        "passage_id": identity, "path": lecture.id, "name": about["title"], "kind": "segment",
         "doc": text, "body": "", "text": f"{about['title']}\n{text}", "summary": said[0].text, "start_line": 0,
-        "end_line": 0, "commit": "", "url": "", "n_tokens": n_tokens, "documented": True, "n_changes": 0,
+        "end_line": 0, "url": "", "n_tokens": n_tokens, "documented": True, "n_changes": 0,
         "changed_at": about["changed_at"], "split": about["split"], "start_s": start, "end_s": end,
         "speech_rate": 60 * words / seconds, "silence_share": silent(lecture.silences, start, end),
         "confidence": sum(one.confidence * one.words for one in said) / max(words, 1),

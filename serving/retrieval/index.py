@@ -11,7 +11,7 @@ import numpy as np
 from serving.contract.errors import SluiceError
 from serving.core.onnx_encoder import OnnxEncoder
 from serving.retrieval.bm25 import Bm25
-from serving.retrieval.passages import COLUMNS, TIMES, require_columns
+from serving.retrieval.passages import CODE, COLUMNS, TIMES, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,10 +40,10 @@ class Index:
 
     @classmethod
     def build(cls, passages: "pd.DataFrame", vectors: np.ndarray) -> "Index":
-        """Index passages (columns as `COLUMNS`, and `TIMES` where they have them) whose vectors are known."""
+        """Index passages (columns as `COLUMNS`, and `CODE` or `TIMES` where they have them) whose vectors are known."""
         require_columns(passages, COLUMNS, "passages.parquet", "ingest")
-        timed = TIMES if set(TIMES) <= set(passages.columns) else ()
-        columns = {name: passages[name].tolist() for name in (*COLUMNS, *timed)}
+        own = [name for names in (CODE, TIMES) if set(names) <= set(passages.columns) for name in names]
+        columns = {name: passages[name].tolist() for name in (*COLUMNS, *own)}
         return cls(columns, vectors, Bm25.build(columns["text"]))
 
     def save(self, directory: Path) -> None:

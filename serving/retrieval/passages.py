@@ -10,10 +10,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = (
-    "passage_id", "path", "name", "kind", "signature", "doc", "text", "summary",
-    "start_line", "end_line", "commit", "url", "n_tokens",
+    "passage_id", "path", "name", "kind", "doc", "text", "summary", "start_line", "end_line", "url", "n_tokens",
 )  # fmt: skip
 """What the index keeps of passages.parquet."""
+
+CODE = ("signature", "commit")
+"""Kept too where passages are of a source tree: how a symbol begins, and the commit that its file is of."""
 
 TIMES = ("start_s", "end_s")
 """Kept too where passages are spans of a recording: seconds from its beginning, float64."""

@@ -99,7 +99,7 @@ class Retriever:
 
     def warm(self) -> None:
         """Answer one question, so that the first user does not pay for it."""
-        self.predict([self.parse({"question": "What does this code do?"})])
+        self.predict([self.parse({"question": "What is this about?"})])
 
     def parse(self, payload: dict[str, Any]) -> dict[str, Any]:
         """Check one instance against the input schema, fill in the defaults. Errors: `SluiceError` naming the field."""
@@ -191,7 +191,7 @@ class Retriever:
 
     def _quote(self, question: str, query: np.ndarray, rows: list[int], shares: list[float]) -> str:
         column, rarity = self.index.columns, self.index.bm25.rarity(question)
-        fallback = (column[name][row] for row in rows[:SOURCES] for name in ("summary", "signature"))
+        fallback = (column[name][row] for row in rows[:SOURCES] for name in ("summary", "signature") if name in column)
         return self._answers.compose(query, rarity, rows[:SOURCES], shares[:SOURCES], fallback)
 
     def _sources(self, rows: list[int], shares: list[float]) -> list[dict[str, Any]]:
@@ -202,11 +202,10 @@ class Retriever:
                 "path": column["path"][row],
                 "name": column["name"][row],
                 "lines": [column["start_line"][row], column["end_line"][row]],
-                "commit": column["commit"][row],
                 "url": column["url"][row],
                 "score": round(share, 4),
                 "text": column["text"][row],
-                **{name.removesuffix("_s"): column[name][row] for name in TIMES if name in column},
+                **{name.removesuffix("_s"): column[name][row] for name in ("commit", *TIMES) if name in column},
             }
             for row, share in zip(rows, shares[: len(rows)], strict=True)
         ]

@@ -37,14 +37,14 @@ _SOURCE: dict[str, Any] = {
         "path": {"type": "string", "description": "relative to the source's root"},
         "name": {"type": "string", "description": "qualified symbol, heading, commit or issue number"},
         "lines": {"type": "array", "items": {"type": "integer"}, "minItems": 2, "maxItems": 2},
-        "commit": {"type": "string"},
+        "commit": {"type": "string", "description": "of code: the commit that its file is of"},
         "url": {"type": "string"},
         "score": {"type": "number", "description": "the ranker's share for this passage among the candidates, 0..1"},
         "text": {"type": "string"},
         "start": {"type": "number", "description": "of a recording: seconds from its beginning"},
         "end": {"type": "number", "description": "of a recording: seconds from its beginning"},
     },
-    "required": ["passage_id", "path", "name", "lines", "commit", "url", "score", "text"],
+    "required": ["passage_id", "path", "name", "lines", "url", "score", "text"],
 }
 
 OUTPUTS: dict[str, Any] = {
