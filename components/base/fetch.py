@@ -6,8 +6,8 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from components.base.origin import directory_of, hashes_of, license_of
-from components.base.spec import Spec
+from components.common.origin import directory_of, hashes_of, license_of
+from components.common.spec import Spec
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
 
@@ -47,7 +47,7 @@ def fetch_base(base_model: str, target: Path, task: str = "retrieval") -> Spec:
     """Write encoder ``base_model`` as a model directory at ``target``, whole or not at all.
 
     ``base_model``: "minilm", a local directory in Hugging Face or sentence-transformers format, or a Hugging Face id,
-    with ``@revision`` or without; its spec names the commit (`components.base.origin`).
+    with ``@revision`` or without; its spec names the commit (`components.common.origin`).
     BERT, XLM-R (BGE-M3: first-token pooling) and Longformer go through the same code. Weights are written in float32.
     Raises `SluiceError` in one sentence when it is missing, unreachable, or needs layers beyond pooling.
     """

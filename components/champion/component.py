@@ -17,7 +17,7 @@ def champion(system: str, challenger: Input[Model], fallback: Input[Model], cham
     """
     from pathlib import Path
 
-    from components.champion.find import find_champion
+    from components.champion.run import find_champion
     from components.common.storage import copy_to, is_url
 
     found = find_champion(system, Path(challenger.path))

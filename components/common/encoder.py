@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from tokenizers import Tokenizer
 
-from components.base.spec import Spec, read_spec
+from components.common.spec import Spec, read_spec
 from serving.contract.errors import SluiceError
 
 Ids = list[list[int]]

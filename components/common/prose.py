@@ -8,6 +8,7 @@ _ABBREVIATION = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|resp|approx|fig|eq|al|n
 _STOP = re.compile(r"[.!?](?=[\"')\]`*]*\s+[\"'(\[`*]*[A-Z0-9`])|[.!?](?=[\"')\]`*]*$)")
 _NO_SUMMARY = re.compile(r"(?:[A-Z][a-z]+:(?:\s|$)|[`*]*\w+[`*]*\s?\([^\n]*\)\s*:|>>>|```)")
 _SPACE = re.compile(r"\s+")
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[._\-/>]+")
 
 
 def clean(doc: str) -> str:
@@ -20,6 +21,11 @@ def clean(doc: str) -> str:
 def squeeze(text: str) -> str:
     """Every run of white space becomes one blank; none at the ends."""
     return _SPACE.sub(" ", text).strip()
+
+
+def words(name: str) -> str:
+    """A symbol or path as lower-case words: ``generation/LogitsWarper.call`` -> "generation logits warper call"."""
+    return squeeze(_HUMP.sub(" ", name)).lower()
 
 
 def sentences(paragraph: str) -> list[str]:

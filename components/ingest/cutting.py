@@ -6,17 +6,16 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from components.common.prose import squeeze, summary
+from components.common.prose import summary, words
 from components.common.records import Record, Skipped, mended_record
+from components.common.window import Window, break_at
 from components.ingest.markdown import read_markdown
 from components.ingest.python_source import read_python
-from components.ingest.window import Window, break_at
 
 _HEADER_SIGNATURE = 240
 _BODY_CHARS = 1400
 MAX_PARTS = 64
 """Most passages that one docstring, section or issue may become."""
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[._\-/>]+")
 _STEM = re.compile(r"\.(?:py|pyi|md|mdx|markdown)$")
 
 
@@ -78,11 +77,6 @@ def cut_all(records: list[Record], window: Window) -> list[Cut]:
         light = record._replace(doc="", body="")
         out.append(Cut(light, hashlib.blake2b(content, digest_size=16).digest(), top, summary(record.doc), pieces))
     return out
-
-
-def words(name: str) -> str:
-    """A symbol or path as lower-case words: ``generation/LogitsWarper.call`` -> "generation logits warper call"."""
-    return squeeze(_HUMP.sub(" ", name)).lower()
 
 
 def headers(record: Record) -> tuple[str, str]:

@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from components.common.progress import track
 from components.common.records import Skipped, mended
+from components.common.window import Window
 from components.ingest.cutting import Cut, Task, cut_all, read_and_cut
 from components.ingest.files import SUFFIXES, select, source_root
 from components.ingest.history import read_history
 from components.ingest.issues import read_issues
 from components.ingest.passages import table, unique
 from components.ingest.settings import TRANSFORMERS_URL, IngestSettings
-from components.ingest.window import Window
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
 
@@ -45,7 +45,7 @@ class Ingested:
 
 
 def ingest(source: str, part: str, settings: IngestSettings, out: str | Path) -> Ingested:
-    """Write the passages of ``source`` to ``out`` (parquet; columns in ``components.ingest.passages.COLUMNS``).
+    """Write the passages of ``source`` to ``out`` (parquet; columns in ``components.common.passages.COLUMNS``).
 
     ``source``: a directory, or "" for the installed transformers package; ``part``: "core" or "all". Files that cannot
     be read are skipped, counted and named in the log and the table's metadata. SluiceError: no such directory, or

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.common.prose import sentences, squeeze
-from components.ingest.cutting import words
+from components.common.prose import sentences, squeeze, words
 from components.make_qa.changes import ask_commit, ask_issue
 from components.make_qa.docs import Doc, parse
 from components.make_qa.english import normal

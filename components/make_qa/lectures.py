@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.common.prose import squeeze
+from components.common.recordings import lectures, read_stage
 from components.make_qa.candidates import Candidate, Holders
 from components.make_qa.changes import category_of
 from components.make_qa.choose import COLUMNS, choose, identity, row
@@ -19,7 +20,6 @@ from components.make_qa.english import content_words, normal, pick
 from components.make_qa.feedback import tell
 from components.make_qa.rules import Asked
 from components.make_qa.settings import QASettings
-from components.recordings.tables import lectures, read_stage
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
 from serving.retrieval.passages import require_columns

@@ -16,6 +16,6 @@ def merge(base: Input[Model], adapter: Input[Model], merged: Output[Model], metr
         metrics: Largest absolute difference of outputs on fixed samples (under 1e-4), and mean cosine to the base.
     """
     from components.common.figures import log_metrics
-    from components.merge.merge import merge as run
+    from components.merge.run import merge as run
 
     log_metrics(metrics, run(base.path, adapter.path, merged.path))

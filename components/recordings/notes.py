@@ -7,7 +7,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from components.ingest.passages import splits
+from components.common.passages import splits
 from serving.contract.errors import SluiceError
 
 FILE = "samples.yaml"

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from components.common.recordings import version_of, write_stage
 from components.common.records import mended
 from components.recordings.cues import read_transcript
 from components.recordings.measure import Tally
 from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source
-from components.recordings.tables import version_of, write_stage
 from serving.contract.errors import SluiceError
 from serving.media import Media, Recording, Stretch, cut, length
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from components.common.progress import track
+from components.common.recordings import QUARANTINE, write_quarantine
 from components.recordings.notes import FILE, Note, facts, read_notes, splits_of, unique_ids
 from components.recordings.read import Left, read_recording
 from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source, open_source
-from components.recordings.tables import QUARANTINE, write_quarantine
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
 
@@ -23,7 +23,7 @@ def recordings(source: str, settings: RecordingSettings, out: str | Path, report
     """Read every recording of ``source`` to ``out`` (a directory, whole or not at all); return the lectures' ids.
 
     ``source``: file, folder, s3:// prefix, or "" for our own samples. ``out``: ``<id>/{recording,windows,silences,
-    reference}.parquet`` (see `components.recordings.tables`) and ``quarantine.parquet``. A file that cannot be used is
+    reference}.parquet`` (see `components.common.recordings`) and ``quarantine.parquet``. A file that cannot be used is
     named there with the reason, and the rest go on. SluiceError: no such source, or none of its files can be used.
     """
     from components.recordings.report import write_report

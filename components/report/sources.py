@@ -10,7 +10,7 @@ from typing import Any
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from components.register import registry
+from components.common import registry
 
 Source = Callable[[], list[Metric]]
 _PREFIX = "sluice-"

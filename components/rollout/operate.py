@@ -73,7 +73,7 @@ def rollback(system: str, by: str = "", settings: RolloutSettings | None = None)
 
 
 def _record(system: str, gone: str, back: str, by: str) -> None:
-    from components.register import registry
+    from components.common import registry
     from serving.contract.verdict import Verdict
 
     if not registry.exists():

@@ -222,7 +222,7 @@ def _keep(
     candidate: Candidate, outcome: "Outcome", watch: Watcher, slo: "LoadTest | str", verdicts: Path, report: Path
 ) -> None:
     """Write what happened: verdicts, report, registry."""
-    from components.register import registry
+    from components.common import registry
     from components.rollout.report import write_report
     from load_tests.slo import read_slo
 
@@ -239,7 +239,7 @@ def _keep(
 
 
 def _champion(system: str, version: str) -> None:
-    from components.register import registry
+    from components.common import registry
 
     if registry.exists():
         registry.promote(system, version)

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from components.ingest.passages import COLUMNS as PASSAGE
+from components.common.passages import COLUMNS as PASSAGE
 from components.segment.sentences import Sentence
 from components.segment.settings import SegmentSettings
 from components.segment.topics import boundaries
@@ -39,7 +39,7 @@ def passage_rows(lecture: Lecture, settings: SegmentSettings) -> Iterator[dict[s
 
     The text a vector is made of begins with the lecture's title, which says what a segment's pronouns stand for.
     """
-    from components.ingest.window import Window
+    from components.common.window import Window
 
     window = Window(settings.tokenizer, settings.max_tokens)
     texts, title = [said.text for said in lecture.sentences], str(lecture.about["title"])

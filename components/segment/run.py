@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from components.recordings.tables import QUARANTINE, lectures, read_quarantine, read_stage
+from components.common.recordings import QUARANTINE, lectures, read_quarantine, read_stage
 from components.segment.passages import Lecture, every_split, passage_rows, table
 from components.segment.sentences import sentences
 from components.segment.settings import SegmentSettings

@@ -86,7 +86,7 @@ def seq2seq(model: str, longest: int = 140) -> Write:
     import torch
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from components.base.origin import directory_of
+    from components.common.origin import directory_of
 
     place, _ = directory_of(model, "a model directory")
     try:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from components.base.spec import ModelSpec
     from components.common.page import Page
+    from components.common.spec import ModelSpec
     from components.evaluate.evaluated import Evaluated
     from components.gate.rules import Gate
     from components.pack.packing import Given, Packed

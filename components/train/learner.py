@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from components.base.spec import ModelSpec
+from components.common.spec import ModelSpec
 from components.train.world import World
 
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from components.recordings.sound import Sound
-from components.recordings.tables import QUARANTINE, version_in, version_of, write_quarantine, write_stage
+from components.common.recordings import QUARANTINE, Sound, version_in, version_of, write_quarantine, write_stage
 from components.transcribe.settings import TranscribeSettings
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir, digest
@@ -21,7 +20,7 @@ def transcribe(
 ) -> bool:
     """Write ``out/<lecture>/transcript.{parquet,json,srt,vtt,txt}``; True unless the lecture had to be left out.
 
-    parquet: one row a segment (see stage "transcript" of `components.recordings.tables`), times in seconds of the
+    parquet: one row a segment (see stage "transcript" of `components.common.recordings`), times in seconds of the
     recording. What the model cannot transcribe is written to ``out/quarantine.parquet`` with the reason, so that the
     other lectures go on. SluiceError: the bundle cannot be opened or refuses the
     settings, or there is no such lecture.

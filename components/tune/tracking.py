@@ -1,11 +1,9 @@
 """The study in MLflow: one parent run, one nested run a trial."""
 
-import os
 from typing import Any
 
-from components.register.registry import tracking_uri
+from components.common.registry import client_of_mlflow, experiment_of
 from components.tune.report import metric_of
-from serving.contract.files import home
 
 
 def log_study(study: Any, experiment: str, best: dict[str, Any]) -> str:
@@ -14,14 +12,10 @@ def log_study(study: Any, experiment: str, best: dict[str, Any]) -> str:
     Every trial becomes a nested run with its parameters and the figure of each rung (one `log_batch` a run), started
     and ended when the trial was. Store: ``$MLFLOW_TRACKING_URI``, default a SQLite file in the home directory.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.entities import Param
-    from mlflow.tracking import MlflowClient
 
-    home().mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(tracking_uri())
-    place = _experiment(client, experiment)
+    client = client_of_mlflow()
+    place = experiment_of(client, experiment)
     known = client.search_runs([place], f"tags.study = '{study.study_name}' and tags.part = 'study'", max_results=1)
     if known:
         return str(known[0].info.run_id)
@@ -51,14 +45,6 @@ def _log_trial(client: Any, place: str, parent: str, trial: Any) -> None:
     best = [Metric("value", trial.value, end, 0)] if trial.value is not None else []
     client.log_batch(run, metrics=rungs + best, params=[Param(k, str(v)) for k, v in trial.params.items()])
     client.set_terminated(run, "FAILED" if trial.state.name == "FAIL" else "FINISHED", end)
-
-
-def _experiment(client: Any, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    place = (home() / "mlartifacts" / name).as_uri() if tracking_uri().startswith("sqlite") else None
-    return str(client.create_experiment(name, artifact_location=place))
 
 
 def _milliseconds(moment: Any) -> int:

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from components.common.recordings import Sound, lectures, read_stage
 from components.recordings.settings import RecordingSettings
-from components.recordings.sound import Sound
-from components.recordings.tables import lectures, read_stage
 from components.utterances.feedback import Cue, accepted_corrections, merged
 from components.utterances.settings import UtteranceSettings
 from serving.contract.errors import SluiceError

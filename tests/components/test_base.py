@@ -18,8 +18,8 @@ from tiny_encoder import make_source
 
 from components.base.component import base
 from components.base.fetch import check_sha256, fetch_base, minilm_directory
-from components.base.spec import read_spec
 from components.common.encoder import TorchEncoder, pool
+from components.common.spec import read_spec
 from serving.contract.errors import SluiceError
 
 
@@ -79,7 +79,7 @@ def test_first_token_pooling_takes_the_first_token():
 
 
 def read_like(pooling, normalize):
-    from components.base.spec import Spec
+    from components.common.spec import Spec
 
     return Spec(base_model="x", pooling=pooling, normalize=normalize, max_tokens=3, dim=2)
 

@@ -9,10 +9,10 @@ from kfp.dsl import Artifact, Model
 from test_register import PASSED, make_bundle
 
 from components.champion.component import champion
-from components.common import storage
-from components.register import registry
+from components.common import registry, storage
+from components.common.registry import local_bundle
 from components.register.component import register
-from components.register.store import keep, local
+from components.register.run import keep
 from components.rollout.release import address
 from serving.contract.errors import SluiceError
 from serving.contract.files import digest
@@ -65,9 +65,9 @@ def test_an_upload_that_was_cut_off_does_not_count_and_the_next_one_mends_it(buc
     files = s3fs.S3FileSystem()
     files.rm(f"{place}/bundle.json")
     with pytest.raises(SluiceError, match="is gone"):
-        local(place, content)
+        local_bundle(place, content)
     assert keep(bundle, "half") == (place, content)
-    assert digest(local(place, content)) == content
+    assert digest(local_bundle(place, content)) == content
     written = files.info(f"{place}/bundle.json")["LastModified"]
     assert keep(bundle, "half") == (place, content)
     assert files.info(f"{place}/bundle.json")["LastModified"] == written
@@ -77,12 +77,12 @@ def test_an_upload_that_was_cut_off_does_not_count_and_the_next_one_mends_it(buc
 def test_what_was_changed_in_the_store_or_in_the_cache_is_not_used(bucket, home, tmp_path):
     bundle = make_bundle(tmp_path / "bundle", "right")
     place, content = keep(bundle, "changed")
-    (local(place, content) / "weights.bin").write_text("spoilt")
-    assert (local(place, content) / "weights.bin").read_text() == "right"
+    (local_bundle(place, content) / "weights.bin").write_text("spoilt")
+    assert (local_bundle(place, content) / "weights.bin").read_text() == "right"
     s3fs.S3FileSystem().pipe(f"{place}/weights.bin", b"wrong")
     (home / "cache" / content / "weights.bin").unlink()
     with pytest.raises(SluiceError, match="its digest is"):
-        local(place, content)
+        local_bundle(place, content)
     assert {path.name for path in (home / "cache").iterdir()} == {content}
 
 
@@ -116,7 +116,9 @@ def test_a_store_that_does_not_answer_and_an_unknown_scheme_are_one_clear_error(
 def test_artifacts_may_lie_in_another_directory_and_single_files_travel(home, tmp_path, monkeypatch):
     monkeypatch.setenv("SLUICE_ARTIFACTS", str(tmp_path / "share"))
     place, content = keep(make_bundle(tmp_path / "bundle", "shared"), "shared")
-    assert place == str(tmp_path / "share" / "bundles" / "shared" / content) and local(place, content) == Path(place)
+    assert place == str(tmp_path / "share" / "bundles" / "shared" / content) and local_bundle(place, content) == Path(
+        place
+    )
     (tmp_path / "one").write_text("1")
     storage.push_file(tmp_path / "one", "memory://files/one")
     assert storage.pull_file("memory://files/one", tmp_path / "two") and (tmp_path / "two").read_text() == "1"

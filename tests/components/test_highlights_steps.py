@@ -13,7 +13,7 @@ from components.common.page import page_data
 from components.evaluate.evaluate import evaluate_files
 from components.gate.judge import examine, quality_verdict
 from components.gate.rules import Rivals
-from components.merge.merge import merge
+from components.merge.run import merge
 from components.pack.run import pack
 from components.quantize.run import quantize
 from components.summaries import own

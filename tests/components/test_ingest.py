@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from components.common.window import Window, default_tokenizer
 from components.ingest.run import Ingested, ingest
 from components.ingest.settings import IngestSettings
-from components.ingest.window import Window, default_tokenizer
 from serving.contract.errors import SluiceError
 
 MODULE = '''"""Module."""
@@ -198,7 +198,7 @@ def test_issues_and_pull_requests_come_from_a_rest_export(tmp_path: Path) -> Non
 
 
 def test_a_file_and_its_passages_lie_in_one_split_and_splits_have_their_shares() -> None:
-    from components.ingest.passages import split_of
+    from components.common.passages import split_of
 
     shares = pd.Series([split_of(f"models/m{i}.py") for i in range(5000)]).value_counts(normalize=True)
     assert shares["train"] == pytest.approx(0.8, abs=0.03) and shares["test"] == pytest.approx(0.1, abs=0.02)
@@ -232,7 +232,7 @@ def test_the_component_hands_over_count_and_digest(tmp_path: Path) -> None:
 
 
 def test_a_source_of_few_files_still_has_every_split_and_keeps_files_whole() -> None:
-    from components.ingest.passages import split_of, splits
+    from components.common.passages import split_of, splits
 
     few = {f"package/module_{number}.py": 10 for number in range(4)}
     assert set(splits(few).values()) == {"train", "val", "test"}

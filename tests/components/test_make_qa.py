@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.ingest.passages import COLUMNS
+from components.common.passages import COLUMNS
 from components.ingest.run import ingest
 from components.ingest.settings import IngestSettings
 from components.make_qa.docs import Entry, parse

@@ -8,14 +8,13 @@ import pandas as pd
 import pytest
 from kfp.dsl import HTML, Dataset
 
+from components.common.recordings import QUARANTINE, Sound, lectures, read_quarantine, read_stage, version_in
 from components.recordings.component import recordings as component
 from components.recordings.cues import read_cues
 from components.recordings.notes import Note, read_notes, slug, splits_of, unique_ids
 from components.recordings.run import recordings
 from components.recordings.settings import RecordingSettings
-from components.recordings.sound import Sound
 from components.recordings.sources import SAMPLES, open_source
-from components.recordings.tables import QUARANTINE, lectures, read_quarantine, read_stage, version_in
 from serving.contract.errors import SluiceError
 
 

@@ -3,9 +3,10 @@ import json
 import pytest
 
 from components.champion.component import champion
-from components.champion.find import find_champion
-from components.register import registry
+from components.champion.run import find_champion
+from components.common import registry
 from components.register.component import register
+from components.register.run import register as register_bundle
 from components.report.sources import registry_figures
 from serving.contract.bundle import Bundle, EncoderSpec, Lineage, Variant
 from serving.contract.errors import SluiceError
@@ -55,8 +56,8 @@ def test_without_a_registry_the_base_model_is_the_champion(tmp_path, monkeypatch
 
 def test_registering_stores_the_bundle_and_is_done_once_per_content(home, tmp_path):
     bundle = make_bundle(tmp_path / "run" / "bundle", "one")
-    first = registry.register("once", bundle, PASSED)
-    again = registry.register("once", bundle, PASSED)
+    first = register_bundle("once", bundle, PASSED)
+    again = register_bundle("once", bundle, PASSED)
     assert first == again
     assert first.aliases == ("challenger",)
     assert first.compared_with == "base"
@@ -68,15 +69,15 @@ def test_the_stored_bundle_survives_the_run_that_made_it(home, tmp_path):
     import shutil
 
     bundle = make_bundle(tmp_path / "run" / "bundle", "survivor")
-    entry = registry.register("survives", bundle, PASSED)
+    entry = register_bundle("survives", bundle, PASSED)
     shutil.rmtree(tmp_path / "run")
     assert Bundle.read(entry.path).base_model == "minilm"
 
 
 def test_promotion_moves_the_aliases_and_can_be_taken_back(home, tmp_path):
-    one = registry.register("moves", make_bundle(tmp_path / "a", "a"), PASSED)
+    one = register_bundle("moves", make_bundle(tmp_path / "a", "a"), PASSED)
     registry.promote("moves", one.version)
-    two = registry.register("moves", make_bundle(tmp_path / "b", "b"), PASSED)
+    two = register_bundle("moves", make_bundle(tmp_path / "b", "b"), PASSED)
     assert two.compared_with == one.version
     registry.promote("moves", two.version)
     registry.promote("moves", two.version)  # twice is once
@@ -90,17 +91,17 @@ def test_promotion_moves_the_aliases_and_can_be_taken_back(home, tmp_path):
 
 def test_a_refused_version_cannot_be_promoted_until_a_person_overrules(home, tmp_path):
     bundle = make_bundle(tmp_path / "a", "refused")
-    entry = registry.register("refuses", bundle, [Verdict("quality", False, "worse")])
+    entry = register_bundle("refuses", bundle, [Verdict("quality", False, "worse")])
     assert entry.status == "refused"
     assert entry.aliases == ()
     with pytest.raises(SluiceError, match="refused by a gate"):
         registry.promote("refuses", entry.version)
-    assert registry.register("refuses", bundle, [Verdict("quality", True, "overruled by Ada")]).status == "registered"
+    assert register_bundle("refuses", bundle, [Verdict("quality", True, "overruled by Ada")]).status == "registered"
     assert registry.promote("refuses", entry.version).status == "promoted"
 
 
 def test_the_rollouts_verdicts_join_the_record(home, tmp_path):
-    entry = registry.register("records", make_bundle(tmp_path / "a", "recorded"), PASSED)
+    entry = register_bundle("records", make_bundle(tmp_path / "a", "recorded"), PASSED)
     registry.record("records", entry.version, [Verdict("canary", False, "too slow", {"p95_ms": 900})])
     assert [v.gate for v in registry.verdicts_of("records", entry.version)] == ["data", "quality", "canary"]
     assert registry.history("records")[0].status == "rolled back"
@@ -108,11 +109,11 @@ def test_the_rollouts_verdicts_join_the_record(home, tmp_path):
 
 def test_a_challenger_judged_before_meets_the_champion_of_then(home, tmp_path):
     first, second = make_bundle(tmp_path / "a", "then"), make_bundle(tmp_path / "b", "now")
-    one = registry.register("rerun", first, PASSED)
+    one = register_bundle("rerun", first, PASSED)
     registry.promote("rerun", one.version)
     assert find_champion("rerun", first)[:2] == ("base", None)
     assert find_champion("rerun", second)[:2] == (one.version, one.path)
-    two = registry.register("rerun", second, PASSED)
+    two = register_bundle("rerun", second, PASSED)
     registry.promote("rerun", two.version)
     assert find_champion("rerun", second)[:2] == (one.version, one.path)
 
@@ -120,7 +121,7 @@ def test_a_challenger_judged_before_meets_the_champion_of_then(home, tmp_path):
 def test_a_champion_whose_bundle_is_gone_is_one_clear_error(home, tmp_path):
     import shutil
 
-    entry = registry.register("gone", make_bundle(tmp_path / "a", "gone"), PASSED)
+    entry = register_bundle("gone", make_bundle(tmp_path / "a", "gone"), PASSED)
     registry.promote("gone", entry.version)
     shutil.rmtree(entry.path)
     with pytest.raises(SluiceError, match="is gone"):
@@ -129,7 +130,7 @@ def test_a_champion_whose_bundle_is_gone_is_one_clear_error(home, tmp_path):
 
 def test_what_is_no_bundle_is_refused(home, tmp_path):
     with pytest.raises(SluiceError, match=r"no bundle\.json"):
-        registry.register("codebase", tmp_path, PASSED)
+        register_bundle("codebase", tmp_path, PASSED)
 
 
 def test_the_steps_point_their_outputs_at_the_bundles_own_place(home, tmp_path):
@@ -158,7 +159,7 @@ def test_prometheus_is_shown_aliases_verdicts_and_figures_of_what_counts(home, t
     assert not (tmp_path / "new").exists()
     monkeypatch.setenv("SLUICE_HOME", str(home))
     for content in ("old", "middle", "new"):
-        entry = registry.register("watched", make_bundle(tmp_path / content, content), PASSED)
+        entry = register_bundle("watched", make_bundle(tmp_path / content, content), PASSED)
         registry.promote("watched", entry.version)
     registry.record("watched", "3", [Verdict("canary", False, "slower", {})])
     rows = [(s.name.removeprefix("sluice_registry_"), *s.labels.values(), s.value)

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 from kfp.dsl import HTML, Dataset
 
+from components.common.recordings import write_quarantine, write_stage
 from components.make_qa.component import lecture_questions
-from components.recordings.tables import write_quarantine, write_stage
 from components.segment.component import segment as component
 from components.segment.passages import every_split, paragraph, silent
 from components.segment.sentences import sentences

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from tiny_whisper import WORDS, make_general_whisper, make_tiny_whisper
 
-from components.merge.merge import merge
+from components.merge.run import merge
 from components.tasks.transcription.learning import Settings, learner, read
 from components.tasks.transcription.learning.augment import change_speed, mask, place
 from components.tasks.transcription.learning.data import mixed

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from kfp.dsl import Artifact, Dataset, Model
 
-from components.recordings.tables import QUARANTINE, read_quarantine, read_stage, version_in, write_stage
+from components.common.recordings import QUARANTINE, read_quarantine, read_stage, version_in, write_stage
 from components.transcribe.component import transcribe as component
 from components.transcribe.run import transcribe
 from components.transcribe.settings import TranscribeSettings

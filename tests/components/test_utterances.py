@@ -8,12 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 from kfp.dsl import Dataset
 
+from components.common.recordings import Sound, read_stage
 from components.recordings import sources
 from components.recordings.run import recordings
 from components.recordings.settings import RecordingSettings
-from components.recordings.sound import Sound
 from components.recordings.sources import SAMPLES
-from components.recordings.tables import read_stage
 from components.tasks.highlights import data as highlights
 from components.tasks.transcription import data as transcription
 from components.utterances.component import utterances as component

@@ -63,7 +63,7 @@ def served(model: Path, tables: tuple[Path, Path], folder: Path) -> dict[str, fl
 
 def test_lora_learns_a_new_voice_and_keeps_the_old_ones(tables: tuple[Path, Path], tmp_path: Path) -> None:
     from components.gate.gate import judge_files
-    from components.merge.merge import merge
+    from components.merge.run import merge
     from components.tasks.transcription.base import fetch
     from components.train.run import train
     from serving.contract.verdict import Verdict, read_verdicts, write_verdicts

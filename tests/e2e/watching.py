@@ -22,7 +22,8 @@ from kubeflow_runs import KubeflowAPI, run
 from monitoring_files import RULES, alertmanager_config, plain, tool
 from prometheus_client.parser import text_string_to_metric_families
 
-from components.register import registry
+from components.common import registry
+from components.register import run as registering
 from serving.contract.verdict import Verdict
 
 PREDICT = "/v1/models/codebase:predict"
@@ -179,7 +180,7 @@ def revision(number: int, bundle: Path, home: Path, features: str) -> Iterator[s
 
 
 def register(bundle: Path) -> None:
-    entry = registry.register("codebase", bundle, GATES)
+    entry = registering.register("codebase", bundle, GATES)
     registry.promote("codebase", entry.version)
     registry.record("codebase", entry.version, [Verdict("canary", True, "no worse", {"p95_ms_canary": 9.0})])
     KubeflowAPI.runs = [run(11, "FAILED"), run(9, "SUCCEEDED")]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from components.base.fetch import fetch_base
-from components.base.spec import Spec
+from components.common.spec import Spec
 
 
 def fetch(base_model: str, target: Path) -> Spec:

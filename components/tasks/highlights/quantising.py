@@ -50,7 +50,7 @@ def measure(model: Path, corpus: Path, examples: Path, settings: Settings, out: 
     A base model has no head: it gets the untrained one. Errors: `SluiceError` for a missing file or column, or no
     document with bullets.
     """
-    from components.base.spec import read_spec
+    from components.common.spec import read_spec
     from components.quantize.export import compare
 
     spec = read_spec(model)

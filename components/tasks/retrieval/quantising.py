@@ -44,7 +44,7 @@ def measure(model: Path, corpus: Path, examples: Path, settings: Settings, out: 
     In: passages and questions (parquet). Quality: recall@10 on the validation split, passages withheld, full ranking.
     Errors: `SluiceError` for a missing file or column, or no validation questions.
     """
-    from components.base.spec import read_spec
+    from components.common.spec import read_spec
     from components.quantize.export import compare
     from components.tasks.retrieval.learning.data import read_tables
 

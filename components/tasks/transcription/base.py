@@ -3,8 +3,8 @@
 import shutil
 from pathlib import Path
 
-from components.base.origin import directory_of, hashes_of, license_of
-from components.base.spec import ModelSpec
+from components.common.origin import directory_of, hashes_of, license_of
+from components.common.spec import ModelSpec
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from tokenizers import Tokenizer
 
-from components.base.spec import ModelSpec
+from components.common.spec import ModelSpec
 from serving.contract.errors import SluiceError
 from serving.transcription.mel import log_mel_batch
 from serving.transcription.spec import read_speech

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import torch
 
-from components.base.spec import ModelSpec
+from components.common.spec import ModelSpec
 from components.tasks.toy.data import read as table
 from components.train.settings import TrainSettings
 from serving.contract.files import atomic_dir

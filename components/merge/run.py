@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from components.base.spec import SPEC_FILE
+from components.common.spec import SPEC_FILE
 from components.tasks import Merging, find, task_of
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir

@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from components.register.store import keep, local
-from serving.contract.bundle import Bundle
+from components.common import storage
 from serving.contract.errors import SluiceError
 from serving.contract.files import home
 from serving.contract.verdict import Verdict
 
-SBOM = "sbom.json"
+MARKER = "bundle.json"
 BASE = "base"
 """What a version was compared with when there was no champion yet: the base model's own bundle."""
 
@@ -51,7 +49,8 @@ def exists() -> bool:
     return bool(os.environ.get("MLFLOW_TRACKING_URI")) or (home() / "mlflow.db").exists()
 
 
-def _client() -> Any:
+def client_of_mlflow() -> Any:
+    """A client of the tracking server; MLflow's own telemetry stays off."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     from mlflow.tracking import MlflowClient
@@ -60,7 +59,18 @@ def _client() -> Any:
     return MlflowClient(tracking_uri=tracking_uri())
 
 
-def _name(system: str) -> str:
+def experiment_of(client: Any, name: str) -> str:
+    """Id of the MLflow experiment of that name, made where there is none."""
+    found = client.get_experiment_by_name(name)
+    if found:
+        return str(found.experiment_id)
+    local = tracking_uri().startswith("sqlite")
+    place = (home() / "mlartifacts" / name).as_uri() if local else None
+    return str(client.create_experiment(name, artifact_location=place))
+
+
+def model_name(system: str) -> str:
+    """Name of the registered model."""
     return f"sluice-{system}"
 
 
@@ -68,9 +78,9 @@ def history(system: str) -> list[Entry]:
     """Every version, newest first; empty when nothing was registered."""
     if not exists():
         return []
-    client = _client()
+    client = client_of_mlflow()
     aliases = _aliases(client, system)
-    found = client.search_model_versions(f"name='{_name(system)}'", max_results=1000)
+    found = client.search_model_versions(f"name='{model_name(system)}'", max_results=1000)
     return sorted((_entry(v, aliases) for v in found), key=lambda e: -int(e.version))
 
 
@@ -91,7 +101,7 @@ def version_of(system: str, version: str) -> Entry:
         if entry.version == str(version):
             return entry
     have = ", ".join(e.version for e in found) or "none"
-    raise SluiceError(f"{_name(system)}: no version {version} in {tracking_uri()}; there are: {have}")
+    raise SluiceError(f"{model_name(system)}: no version {version} in {tracking_uri()}; there are: {have}")
 
 
 def find(system: str, digest: str) -> Entry | None:
@@ -102,16 +112,27 @@ def find(system: str, digest: str) -> Entry | None:
 def bundle_of(entry: Entry) -> Path:
     """The entry's bundle as a local directory, fetched from the object store if it is there.
 
-    Errors: `SluiceError` if it is gone or is not what was registered.
+    Errors: `SluiceError` if it is gone, cannot be read, or is not what was registered.
     """
-    return local(entry.path, entry.digest)
+    return local_bundle(entry.path, entry.digest)
+
+
+def local_bundle(place: str, digest: str) -> Path:
+    """The bundle at a path or URL as a directory of this machine; one in an object store is fetched and checked.
+
+    Errors: `SluiceError` if it is gone, cannot be read, or is not what was registered.
+    """
+    whole = storage.has(place, MARKER) if storage.is_url(place) else (Path(place) / MARKER).is_file()
+    if not whole:
+        raise SluiceError(f"bundle {place} is gone; restore it")
+    return storage.fetch(place, digest) if storage.is_url(place) else Path(place)
 
 
 def _aliases(client: Any, system: str) -> dict[str, str]:
     from mlflow.exceptions import MlflowException
 
     try:
-        return {k: str(v) for k, v in client.get_registered_model(_name(system)).aliases.items()}
+        return {k: str(v) for k, v in client.get_registered_model(model_name(system)).aliases.items()}
     except MlflowException as error:
         if error.error_code == "RESOURCE_DOES_NOT_EXIST":
             return {}
@@ -131,89 +152,6 @@ def _entry(version: Any, aliases: Mapping[str, str]) -> Entry:
     )
 
 
-def register(system: str, bundle: Path, verdicts: Iterable[Verdict], experiment: str = "") -> Entry:
-    """Register a candidate, once per bundle content: store it, track it in one MLflow run, give it a version.
-
-    The run holds lineage (digests of data and code, the parent study's run), parameters, metrics and the verdicts. The
-    alias challenger moves to it if every verdict passed; otherwise it is kept as refused, for the record. Out: its
-    entry, whose ``path`` is the stored bundle's place. Errors: `SluiceError` if it is no bundle or cannot be stored.
-    """
-    path, digest = keep(bundle, system)
-    verdicts = list(verdicts)
-    client, name = _client(), _name(system)
-    passed = all(v.passed for v in verdicts)
-    known = find(system, digest)
-    if known is None:
-        champion = champion_of(system)
-        run = _track(client, system, Bundle.read(bundle), digest, verdicts, experiment or name)
-        if (bundle / SBOM).is_file():
-            client.log_artifact(run, str(bundle / SBOM))
-        _ensure_model(client, system)
-        tags = {
-            "digest": digest,
-            "compared_with": champion.version if champion else BASE,
-            "status": "registered" if passed else "refused",
-            **{f"gate.{v.gate}": _word(v) for v in verdicts},
-        }
-        made = client.create_model_version(name, source=path, run_id=run, tags=tags)
-        known = version_of(system, str(made.version))
-    elif known.status == "refused" and passed:  # a person overruled the gate since
-        record(system, known.version, verdicts)
-        client.set_model_version_tag(name, known.version, "status", "registered")
-    if passed and "champion" not in known.aliases:
-        client.set_registered_model_alias(name, "challenger", known.version)
-    return version_of(system, known.version)
-
-
-def _ensure_model(client: Any, system: str) -> None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.create_registered_model(_name(system), description=f"Bundles of the system {system}")
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-
-
-def _track(client: Any, system: str, bundle: Bundle, digest: str, verdicts: list[Verdict], experiment: str) -> str:
-    from mlflow.entities import Metric, Param
-
-    lineage = bundle.lineage
-    tags = {"system": system, "bundle": digest, "data": lineage.data, "code": lineage.code}
-    if lineage.mlflow_run:
-        tags |= {"mlflow.parentRunId": lineage.mlflow_run}
-    run = client.create_run(_experiment(client, experiment), tags=tags, run_name=f"{system}-{digest}")
-    now = run.info.start_time
-    figures = dict(bundle.metrics)
-    for verdict in verdicts:
-        numbers = {k: v for k, v in verdict.figures.items() if isinstance(v, (int, float))}
-        figures |= {f"{verdict.gate}/{k}": float(v) for k, v in numbers.items()}
-    params = {"base_model": bundle.base_model, "variant": bundle.variant, "task": bundle.task}
-    params |= {f"adapter.{k}": str(v)[:500] for k, v in (bundle.adapter or {}).items()}
-    client.log_batch(
-        run.info.run_id,
-        metrics=[Metric(_metric_name(k), v, now, 0) for k, v in figures.items()],
-        params=[Param(k, v) for k, v in params.items()],
-    )
-    client.log_text(run.info.run_id, json.dumps([asdict(v) for v in verdicts], indent=1), "verdicts.json")
-    client.log_text(run.info.run_id, bundle.model_dump_json(indent=1), "bundle.json")
-    client.set_terminated(run.info.run_id)
-    return str(run.info.run_id)
-
-
-def _experiment(client: Any, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found:
-        return str(found.experiment_id)
-    local = tracking_uri().startswith("sqlite")
-    place = (home() / "mlartifacts" / name).as_uri() if local else None
-    return str(client.create_experiment(name, artifact_location=place))
-
-
-def _metric_name(name: str) -> str:
-    return re.sub(r"[^\w\-. /:]", "_", name.replace("@", "_at_"))[:250]
-
-
 def promote(system: str, version: str) -> Entry:
     """Move the alias champion to ``version``; the champion before keeps the alias previous.
 
@@ -222,14 +160,14 @@ def promote(system: str, version: str) -> Entry:
     entry = version_of(system, version)
     if entry.status == "refused":
         raise SluiceError(
-            f"{_name(system)} version {version} was refused by a gate; a person may overrule it by name "
+            f"{model_name(system)} version {version} was refused by a gate; a person may overrule it by name "
             "(settings 'gate': overruled_by, overrule_reason), then run the pipeline again"
         )
     champion = champion_of(system)
     if champion and champion.version == entry.version:
         return entry
-    client = _client()
-    name = _name(system)
+    client = client_of_mlflow()
+    name = model_name(system)
     if champion:
         client.set_registered_model_alias(name, "previous", champion.version)
         client.set_model_version_tag(name, champion.version, "status", "replaced")
@@ -243,7 +181,7 @@ def promote(system: str, version: str) -> Entry:
 def demote(system: str) -> None:
     """Take the alias champion away: the base model, which is no version of the registry, serves again."""
     if champion := champion_of(system):
-        client, name = _client(), _name(system)
+        client, name = client_of_mlflow(), model_name(system)
         client.set_registered_model_alias(name, "previous", champion.version)
         client.delete_registered_model_alias(name, "champion")
 
@@ -254,9 +192,9 @@ def record(system: str, version: str, verdicts: Iterable[Verdict]) -> None:
     A verdict that did not pass marks the version as rolled back. Errors: `SluiceError` if the version is unknown.
     """
     entry = version_of(system, version)
-    client, name, new = _client(), _name(system), list(verdicts)
+    client, name, new = client_of_mlflow(), model_name(system), list(verdicts)
     for verdict in new:
-        client.set_model_version_tag(name, entry.version, f"gate.{verdict.gate}", _word(verdict))
+        client.set_model_version_tag(name, entry.version, f"gate.{verdict.gate}", word_of(verdict))
         client.set_model_version_tag(name, entry.version, f"reason.{verdict.gate}", verdict.reason[:5000])
     if any(not v.passed for v in new):
         client.set_model_version_tag(name, entry.version, "status", "rolled back")
@@ -271,12 +209,13 @@ def verdicts_of(system: str, version: str) -> list[Verdict]:
     entry = version_of(system, version)
     if not entry.run:
         return []
-    client = _client()
+    client = client_of_mlflow()
     if not any(f.path == "verdicts.json" for f in client.list_artifacts(entry.run)):
         return []
     text = Path(client.download_artifacts(entry.run, "verdicts.json")).read_text()
     return [Verdict(**row) for row in json.loads(text)]
 
 
-def _word(verdict: Verdict) -> str:
+def word_of(verdict: Verdict) -> str:
+    """How a verdict stands in a version's tags."""
     return "passed" if verdict.passed else "refused"

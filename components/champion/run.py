@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from components.register import registry
+from components.common import registry
 from serving.contract.errors import SluiceError
 from serving.contract.files import digest
 
