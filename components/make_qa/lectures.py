@@ -75,7 +75,7 @@ def lecture_questions(
     said = _read(Path(sentences), _SENTENCES, "segment")
     dropped: Counter[str] = Counter()
     asked_at = segments["changed_at"].max()
-    known = list(_known(segments, said, Path(recordings))) if settings.personas else []
+    known = list(_known(segments, said, Path(recordings)))
     rows = _rules(segments, said, settings, {normal(k[0]) for k in known}, dropped)
     rows += _merged(known, asked_at, dict(zip(segments["path"], segments["split"], strict=True)))
     if not rows:

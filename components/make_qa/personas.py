@@ -1,4 +1,4 @@
-"""The hand-written persona set: questions in users' own words, resolved against the passages of a source."""
+"""Hand-written persona sets: questions in users' own words, resolved against the passages of a source."""
 
 import hashlib
 from collections import defaultdict
@@ -11,8 +11,9 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from components.make_qa.candidates import Row
+from serving.contract.errors import SluiceError
 
-FILE = Path(__file__).with_name("personas.yaml")
+SETS = {file.stem.removeprefix("personas-"): file for file in Path(__file__).parent.glob("personas-*.yaml")}
 
 
 class PersonaQuestion(BaseModel):
@@ -35,9 +36,13 @@ class PersonaQuestion(BaseModel):
 
 
 @lru_cache(maxsize=1)
-def load_personas() -> tuple[PersonaQuestion, ...]:
-    """The persona set as written in personas.yaml."""
-    return tuple(PersonaQuestion.model_validate(entry) for entry in yaml.safe_load(FILE.read_text("utf-8")))
+def load_personas(name: str) -> tuple[PersonaQuestion, ...]:
+    """The questions of personas-NAME.yaml; none without a name. SluiceError: there is no such set."""
+    if not name:
+        return ()
+    if name not in SETS:
+        raise SluiceError(f"make_qa: no persona set {name!r}; there is {', '.join(sorted(SETS))}")
+    return tuple(PersonaQuestion.model_validate(entry) for entry in yaml.safe_load(SETS[name].read_text("utf-8")))
 
 
 def split_of(question: str, path: str) -> str:

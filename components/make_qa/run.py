@@ -64,9 +64,9 @@ def make_qa(passages: str | Path, settings: QASettings, out: str | Path) -> Made
     source = _Source(_read(Path(passages)))
     dropped: Counter[str] = Counter()
     rows = _rules(source, settings, dropped)
-    rows += _personas(source, dropped) if settings.personas else []
+    rows += _personas(source, load_personas(settings.personas), dropped)
     rows += _generated(source, settings, rows) if settings.generator_questions else []
-    rows += _votes(source, rows, dropped) if settings.feedback else []
+    rows += _votes(source, settings, rows, dropped) if settings.feedback else []
     if not rows:
         raise SluiceError(f"{passages}: no sentence made a question; the source needs documented code or prose")
     frame = pd.DataFrame(rows, columns=list(COLUMNS)).drop_duplicates("question_id", ignore_index=True)
@@ -98,7 +98,7 @@ def _read(path: Path) -> "pd.DataFrame":
 def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list[tuple[Any, ...]]:
     found = list(candidates(source.rows, source.docs))
     # A question of the persona set must not come up in training under another origin.
-    hidden = {normal(p.question) for p in load_personas()}
+    hidden = {normal(p.question) for p in load_personas(settings.personas)}
     found = [c for c in found if normal(c.asked.question) not in hidden]
     chosen, why = choose(
         found,
@@ -124,12 +124,12 @@ def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list
     return rows
 
 
-def _personas(source: _Source, dropped: Counter[str]) -> list[tuple[Any, ...]]:
+def _personas(source: _Source, personas: tuple[PersonaQuestion, ...], dropped: Counter[str]) -> list[tuple[Any, ...]]:
     """The questions that are about this source, each with a sentence that answers it; none where few symbols are."""
     places, rows = places_of(source.rows), []
-    symbols = {entry.partition("#")[0] for question in load_personas() for entry in question.gold if "::" in entry}
+    symbols = {entry.partition("#")[0] for question in personas for entry in question.gold if "::" in entry}
     ours = len(symbols & places.keys()) >= _LEAST_SYMBOLS
-    for question in load_personas():
+    for question in personas:
         gold = resolve(question, places, source.texts) if ours else []
         if not ours or bool(gold) != bool(question.gold):
             dropped["persona question about another source"] += 1
@@ -177,13 +177,16 @@ def _generated(source: _Source, settings: QASettings, made: list[tuple[Any, ...]
     return rows
 
 
-def _votes(source: _Source, made: list[tuple[Any, ...]], dropped: Counter[str]) -> list[tuple[Any, ...]]:
+def _votes(
+    source: _Source, settings: QASettings, made: list[tuple[Any, ...]], dropped: Counter[str]
+) -> list[tuple[Any, ...]]:
     """Labelled votes, except what would teach the answers of the held-out sets: their questions and their files."""
     votes = read_votes()
     if votes is None:
         return []
     split = COLUMNS.index("split")
-    held_out = {normal(r[1]) for r in made if r[split] != "train"} | {normal(p.question) for p in load_personas()}
+    held_out = {normal(r[1]) for r in made if r[split] != "train"}
+    held_out |= {normal(p.question) for p in load_personas(settings.personas)}
     ids, names = {p: i for i, p in enumerate(source.ids)}, names_of(source.rows)
     rows = []
     for vote in votes.itertuples(index=False):

@@ -38,7 +38,7 @@ def passages(folder: Path, rows: list[dict[str, object]]) -> Path:
 
 def run(source: Path, **settings: object) -> pd.DataFrame:
     out = source.parent / "questions.parquet"
-    make_qa(source, QASettings.model_validate({"personas": False, "feedback": False, **settings}), out)
+    make_qa(source, QASettings.model_validate({"feedback": False, **settings}), out)
     return pd.read_parquet(out)
 
 
@@ -170,13 +170,13 @@ def test_votes_become_training_rows_but_never_teach_a_held_out_set(
     votes = [("where are rows fetched?", ["p0"], "up", None),
              ("what keeps rows?", ["p0"], "down", "see b.py::B please"),
              ("nothing fits", ["p0"], "down", None), ("who holds tea?", ["p2"], "up", None),
-             (load_personas()[0].question, ["p0"], "up", None)]  # fmt: skip
+             (load_personas("transformers")[0].question, ["p0"], "up", None)]  # fmt: skip
     for number, (question, ids, vote, correction) in enumerate(votes):
         store.served(f"r{number}", "rev-1", question, ids)
         store.flush()
         store.feedback(f"r{number}", vote, correction)
     store.close()
-    table = run(source, feedback=True)
+    table = run(source, feedback=True, personas="transformers")
     found = table[table["origin"] == "feedback"]
     assert dict(zip(found["question"], map(list, found["gold"]), strict=True)) == {
         "where are rows fetched?": ["p0"], "what keeps rows?": ["p1"]}  # fmt: skip
@@ -260,49 +260,49 @@ def test_every_gold_of_the_persona_set_exists_in_the_core_of_the_default_source(
 
     settings, root = IngestSettings(), source_root("")
     core, _ = select(root, "core", True, settings)
-    wanted = {entry.split("::")[0] for question in load_personas() for entry in question.gold}
+    wanted = {entry.split("::")[0] for question in load_personas("transformers") for entry in question.gold}
     assert wanted <= set(core)
     records, _, _ = read_python(str(root), sorted(wanted), settings.undocumented_min_lines)
     docs = {f"{r.path}::{r.name}": r.doc for r in records}
-    for question in load_personas():
+    for question in load_personas("transformers"):
         for entry in question.gold:
             place, _, phrase = entry.partition("#")
             assert place in docs or place in wanted, f"{question.question}: {place} does not exist"
             assert phrase in docs.get(place, phrase), f"{question.question}: {phrase} is not in {place}"
     for persona in ("novice", "experienced", "researcher"):
-        assert sum(q.persona == persona for q in load_personas()) >= 60
-    assert len({q.question.lower() for q in load_personas()}) == len(load_personas()) >= 300
+        assert sum(q.persona == persona for q in load_personas("transformers")) >= 60
+    assert len({q.question.lower() for q in load_personas("transformers")}) == len(load_personas("transformers")) >= 300
 
 
 def test_personas_ask_of_their_own_source_only_and_one_half_of_its_files_is_held_out(tmp_path: Path) -> None:
     from components.make_qa.personas import load_personas, resolve
 
-    gold = sorted({entry.partition("#")[0] for question in load_personas() for entry in question.gold})
+    gold = sorted({entry.partition("#")[0] for question in load_personas("transformers") for entry in question.gold})
     symbols = [entry.split("::") for entry in gold if "::" in entry]
-    phrases = " ".join(entry.partition("#")[2] for question in load_personas() for entry in question.gold)
+    phrases = " ".join(entry.partition("#")[2] for question in load_personas("transformers") for entry in question.gold)
     rows = [{"path": path, "name": name, "doc": f"Sort the {at} rows by age. {phrases}"}
             for at, (path, name) in enumerate(symbols)]  # fmt: skip
     few = run(passages(tmp_path, rows[:5] + [{"path": "utils/versions.py", "name": "f", "doc": "Sort all rows."}]),
-              personas=True)  # fmt: skip
+              personas="transformers")  # fmt: skip
     assert (few["origin"] == "rule").all()  # a stranger's tree shares some file names
-    made = run(passages(tmp_path, rows), personas=True)
+    made = run(passages(tmp_path, rows), personas="transformers")
     asked = made[made["origin"] == "persona"]
     assert set(asked["split"]) == {"persona", "calibration"}
     assert asked[asked["path"] != ""].groupby("path")["split"].nunique().max() == 1
     nowhere = asked[asked["gold"].map(len) == 0]
-    assert len(nowhere) == sum(not question.gold for question in load_personas()) >= 30
+    assert len(nowhere) == sum(not question.gold for question in load_personas("transformers")) >= 30
     assert set(nowhere["split"]) == {"persona", "calibration"} and (nowhere["answer"] == "").all()
-    assert not any(resolve(question, {}, []) for question in load_personas())
+    assert not any(resolve(question, {}, []) for question in load_personas("transformers"))
 
 
 def test_a_parameters_question_is_answered_by_the_line_about_it(tmp_path: Path) -> None:
     from components.make_qa.personas import load_personas
 
-    symbols = [e.split("#")[0].split("::") for q in load_personas() for e in q.gold if "::" in e]
+    symbols = [e.split("#")[0].split("::") for q in load_personas("transformers") for e in q.gold if "::" in e]
     doc = "Sorts what is set by age.\n\nArgs:\n    save_total_limit (`int`): Checkpoints to keep. More.\n"
     rows = [{"path": path, "name": name, "doc": doc + path + name}
             for path, name in sorted({(path, name) for path, name in symbols})]  # fmt: skip
-    made = run(passages(tmp_path, rows), personas=True, max_gold=999).set_index("question")
+    made = run(passages(tmp_path, rows), personas="transformers", max_gold=999).set_index("question")
     asked = "My disk fills up with checkpoints, which setting limits how many are kept?"
     assert made.answer[asked] == "save_total_limit (`int`): Checkpoints to keep."
     assert made.answer["How do I hide the progress bars?"] == "Sorts what is set by age."
