@@ -55,8 +55,10 @@ def test_imports_run_down_only(room: str) -> None:
     assert found(room, *(BELOW.keys() - BELOW[room]), "tests", "manifests") == set()
 
 
-def test_the_contract_knows_no_task_and_nothing_of_the_server() -> None:
+def test_the_core_knows_no_task_and_the_contract_nothing_of_the_server() -> None:
     assert {"serving.retrieval", "serving.transcription", "serving.highlights"} <= set(TASKS)
+    for room in ("core", "feedback", "media", "page"):
+        assert found(f"serving/{room}", *TASKS) == set(), room
     assert found("serving/contract", *TASKS, *SERVER) == set()
 
 

@@ -1,11 +1,15 @@
 """What a rollout may be told, by the section ``rollout`` of a system's YAML."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import fields
+from functools import cache
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import ConfigDict, Field, create_model, field_validator, model_validator
 
 from components.common.step import Settings
 from load_tests.slo import LoadTest
+from serving.contract.task import all_tasks
 
 Count = Annotated[int | None, Field(gt=0)]
 Amount = Annotated[float | None, Field(gt=0, allow_inf_nan=False)]
@@ -15,10 +19,12 @@ class ServingSettings(Settings):
     """How a replica serves, by the section ``serving`` beside the steps' in a system's YAML.
 
     Each is the flag of that name of `python -m serving`, whose help says what it means: threads and inputs of a model
-    call, what may wait and be in flight (beyond, 429), sizes in bytes (beyond, 413), seconds of sound, to arrive, to
-    answer and to end, the days that answers without a vote are kept. What is not said is as the manifest has it, else
-    the server's default. A change takes effect with the next bundle that is rolled out.
+    call, what may wait and be in flight (beyond, 429), bytes of a body (beyond, 413), seconds to arrive, to answer and
+    to end, the days that answers without a vote are kept; and the limits that a task has of its own. What is not said
+    is as the manifest has it, else the server's default. A change takes effect with the next bundle that is rolled out.
     """
+
+    model_config = ConfigDict(extra="allow")  # checked below
 
     threads: Count = None
     max_batch: Count = None
@@ -28,19 +34,33 @@ class ServingSettings(Settings):
     max_body: Count = None
     max_arrival: Amount = None
     deadline: Amount = None
-    max_upload: Count = None
-    max_inline: Count = None
-    max_duration: Amount = None
-    max_uploads: Count = None
-    pace: Amount = None
     drain: Annotated[float | None, Field(ge=0, allow_inf_nan=False)] = None
     grace: Count = None
     keep_days: Count = None
     max_votes: Count = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _of_tasks(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        own = {name: value for name, value in given.items() if name not in cls.model_fields}
+        return {**given, **limits_of_tasks().model_validate(own).model_dump(exclude_none=True)}
+
     def flags(self) -> list[str]:
         """What is said, as arguments of the server."""
         return [f"--{name.replace('_', '-')}={value}" for name, value in self.model_dump(exclude_none=True).items()]
+
+
+@cache
+def limits_of_tasks() -> type[Settings]:
+    """The limits that some task has of its own, by the names of their flags."""
+    found = {one.metadata["flag"]: type(one.default) for task in all_tasks() for one in fields(task.limits)}
+    kinds: dict[str, Any] = {
+        flag.removeprefix("--").replace("-", "_"): (Count if kind is int else Amount, None)
+        for flag, kind in found.items()
+    }
+    return create_model("LimitsOfTasks", __base__=Settings, **kinds)
 
 
 class RolloutSettings(Settings):

@@ -1,4 +1,4 @@
-"""The HTTP routes: KServe's own v1 and v2 endpoints, and beside them OpenAI's, feedback, metrics and the page.
+"""The HTTP routes: KServe's own v1 and v2 endpoints, and beside them the task's, feedback, metrics and the page.
 
 KServe's endpoints are used as they are, on a data plane that tells the truth about readiness and answers bad input
 with 400. The hot routes are dispatched before FastAPI, whose routing and re-validation cost more than the model.
@@ -21,25 +21,23 @@ from kserve.protocol.rest.v2_endpoints import register_v2_endpoints
 from starlette.exceptions import HTTPException
 
 from serving.contract.refusals import Refused, explain, invalid, not_ready, unknown
+from serving.contract.task import all_tasks
 from serving.core.call import current
-from serving.core.limits import App, Intake, Limits, Receive, Scope, Send, send_json
+from serving.core.limits import App, Intake, Receive, Scope, Send, send_json
 from serving.core.metrics import ServerMetrics, Writer
 from serving.core.model import ServedModel
-from serving.core.openai import embeddings_body, parse_embeddings
 from serving.core.peers import PREFIX, Peers
 from serving.core.request_log import RequestLog
+from serving.core.service import unless_gone
 from serving.core.tensors import request_of
 from serving.feedback import FeedbackStore
 from serving.feedback.store import VOTE_SECONDS
 from serving.feedback.votes import Vote
 from serving.page import send_page
-from serving.transcription.routes import ROUTE as TRANSCRIPTIONS
-from serving.transcription.routes import payload_of, transcribe, unless_gone
-from serving.transcription.uploads import taken
 
 JSON_LENGTH = "inference-header-content-length"
 _VOTE = ("request_id", "vote", "correction", "start", "end")
-Handler = Callable[[Scope, bytes], Awaitable[Any]]
+Handler = Callable[[bytes], Awaitable[Any]]
 
 
 class Plane(DataPlane):
@@ -96,54 +94,46 @@ class Routes:
     """ASGI application: hot and own routes by exact path, everything else to KServe's FastAPI endpoints."""
 
     def __init__(
-        self, model: ServedModel, metrics: ServerMetrics, feedback: FeedbackStore, limits: Limits, peers: Peers,
-        log: RequestLog,
-    ) -> None:  # fmt: skip
+        self, model: ServedModel, metrics: ServerMetrics, feedback: FeedbackStore, peers: Peers, log: RequestLog
+    ) -> None:
         repository = ModelRepository()
         repository.update(model)
         self.plane, self.extension = Plane(repository, (log, feedback)), Fixed(repository)
-        self._model, self._metrics, self._feedback, self._limits, self._peers = model, metrics, feedback, limits, peers
+        self.model, self._metrics, self._feedback, self._peers = model, metrics, feedback, peers
         self._predict_path, self._infer_path = f"/v1/models/{model.name}:predict", f"/v2/models/{model.name}/infer"
         self._kserve: App = _kserve_app(self.plane, self.extension)
+        self._own = model.service.routes
+        self._of_others = {route.path for task in all_tasks() for route in task.routes} - set(self._own)
         self._handlers: dict[tuple[str, str], Handler] = {
-            ("POST", self._predict_path): self._predict,
-            ("POST", "/openai/v1/embeddings"): self._embeddings,
             ("GET", "/openai/v1/models"): self._models,
             ("POST", "/feedback"): self._vote,
             ("GET", "/capabilities"): self._capabilities,
         }
 
     def intake(self, scope: Scope) -> Intake:
-        """How a request's body is taken: recordings stream in, or come as text in a large one.
+        """How a request's body is taken, as the task says.
 
         Errors: 503 and 404, so that nobody uploads hours to a model that is still loading or takes none.
         """
-        path, limits = scope["path"], self._limits
-        if path in (TRANSCRIPTIONS, self._predict_path):
-            if not self._model.ready:
-                raise not_ready(f"model {self._model.name!r} is still loading")
-            if self._model.listens:
-                return Intake(limits.upload, streamed=True)
-            if path == TRANSCRIPTIONS:
-                raise unknown(f"model {self._model.name!r} takes no recordings")
-        if path.startswith("/v2/models/") and self._model.listens:
-            return Intake(limits.inline)
-        return Intake(limits.body)
+        path = scope["path"]
+        if (path == self._predict_path or path in self._own) and not self.model.ready:
+            raise not_ready(f"model {self.model.name!r} is still loading")
+        if path in self._of_others:
+            raise unknown(f"model {self.model.name!r} is of task {self.model.task.name}, which has no route {path}")
+        return self.model.service.intake(path)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or raise what `serving.core.limits.Gate` turns into a refusal."""
         method, path = scope.get("method", ""), scope.get("path", "")
-        if handler := self._handlers.get((method, path)):
-            if path == self._predict_path and self._model.listens:
-                answer = await self._predict_recordings(scope, receive)
-            else:
-                answer = await handler(scope, (await receive())["body"] if method == "POST" else b"")
-            await send_json(send, 200, answer)
-        elif (method, path) == ("POST", self._infer_path):
+        if method == "POST" and path == self._predict_path:
+            await send_json(send, 200, await self._predict(scope, receive))
+        elif method == "POST" and path == self._infer_path:
             work = self._infer(scope, (await receive())["body"], send)
-            await (unless_gone(receive, work) if self._model.listens else work)
-        elif (method, path) == ("POST", TRANSCRIPTIONS):
-            await transcribe(self._model, self._limits, scope, receive, send)
+            await (unless_gone(receive, work) if self.model.service.long else work)
+        elif method == "POST" and path in self._own:
+            await self._own[path](scope, receive, send)
+        elif handler := self._handlers.get((method, path)):
+            await send_json(send, 200, await handler((await receive())["body"] if method == "POST" else b""))
         elif (method, path) == ("GET", "/metrics"):
             headers = [(b"content-type", b"text/plain; version=0.0.4; charset=utf-8")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
@@ -154,17 +144,27 @@ class Routes:
         elif not (method in ("GET", "HEAD") and await send_page(scope, send)):
             await self._kserve(scope, receive, send)
 
-    async def _predict(self, scope: Scope, body: bytes) -> Any:
+    async def _predict(self, scope: Scope, receive: Receive) -> Any:
+        service = self.model.service
+        if not service.long:
+            return await self._answer(scope, (await receive())["body"])
+        async with service.body(scope, receive) as body:
+            return await unless_gone(receive, self._answer(scope, body))
+
+    async def _answer(self, scope: Scope, body: bytes | dict[str, Any]) -> Any:
+        """The v1 answer to a JSON body, or to one instance."""
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        request, _ = self.plane.decode(body=body, headers=headers)
-        answer, _ = await self.plane.infer(self._model.name, request, headers)
+        request: Any = {"instances": [body]}
+        if isinstance(body, bytes):
+            request, _ = self.plane.decode(body=body, headers=headers)
+        answer, _ = await self.plane.infer(self.model.name, request, headers)
         return answer
 
     async def _infer(self, scope: Scope, body: bytes, send: Send) -> None:
         """KServe's v2 endpoint without its models of the body, which make numbers of texts and of true."""
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-        request = request_of(body, headers.get(JSON_LENGTH), self._model.name)
-        answer, _ = await self.plane.infer(self._model.name, request, headers)
+        request = request_of(body, headers.get(JSON_LENGTH), self.model.name)
+        answer, _ = await self.plane.infer(self.model.name, request, headers)
         data, json_length = answer.to_rest()
         if json_length is None:
             await send_json(send, 200, data)
@@ -174,33 +174,17 @@ class Routes:
         await send({"type": "http.response.start", "status": 200, "headers": start})
         await send({"type": "http.response.body", "body": data})
 
-    async def _predict_recordings(self, scope: Scope, receive: Receive) -> Any:
-        """As `_predict`, where the body may also be a form or bare media, and the work ends when its client goes."""
-        async with taken(scope, receive, self._limits.inline) as upload:
-            if upload.json is not None:
-                work = self._predict(scope, upload.json)
-            else:
-                payload = payload_of(upload, self._model.inputs) | {"name": upload.first("name", upload.stem)}
-                headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-                work = self.plane.infer(self._model.name, {"instances": [payload]}, headers)
-            answer = await unless_gone(receive, work)
-            return answer if upload.json is not None else answer[0]
-
-    async def _capabilities(self, scope: Scope, body: bytes) -> Any:
+    async def _capabilities(self, body: bytes) -> Any:
         """What this server offers, for the page and for people: task, schemas, limits, peers."""
-        model = self._model
-        about = {"name": model.name, "task": model.task, "revision": model.revision, "inputs": model.inputs}
-        return about | {"recordings": model.listens, "limits": asdict(self._limits), "peers": self._peers.names}
+        model = self.model
+        about = {"name": model.name, "task": model.task.name, "revision": model.revision, "inputs": model.inputs}
+        limits = asdict(model.limits) | asdict(model.own)
+        return {**about, **model.service.about(), "limits": limits, "peers": self._peers.names}
 
-    async def _embeddings(self, scope: Scope, body: bytes) -> Any:
-        texts, as_base64 = parse_embeddings(body, self._model.name, self._limits.items)
-        vectors, tokens = await self._model.embed(texts)
-        return embeddings_body(vectors, as_base64, self._model.name, tokens) | self._signature()
+    async def _models(self, body: bytes) -> Any:
+        return {"object": "list", "data": [{"id": self.model.name, "object": "model", "owned_by": "sluice"}]}
 
-    async def _models(self, scope: Scope, body: bytes) -> Any:
-        return {"object": "list", "data": [{"id": self._model.name, "object": "model", "owned_by": "sluice"}]}
-
-    async def _vote(self, scope: Scope, body: bytes) -> Any:
+    async def _vote(self, body: bytes) -> Any:
         try:
             vote = orjson.loads(body)
         except orjson.JSONDecodeError as error:
@@ -211,14 +195,11 @@ class Routes:
             )
         values: list[Any] = [None if vote.get(name) == "" else vote.get(name) for name in _VOTE]
         given, call = Vote(*values), current()
-        seconds = min(VOTE_SECONDS, 0.8 * self._limits.deadline)
+        seconds = min(VOTE_SECONDS, 0.8 * self.model.limits.deadline)
         row = await self._feedback.cast(given, call.identity, call.client, seconds)
         self._metrics.voted(given.vote, row["revision"], row["counted"])
         call.notes.update(about=given.request_id, vote=given.vote, counted=row["counted"])
-        return {"recorded": True, "about": given.request_id, "vote": given.vote} | self._signature()
-
-    def _signature(self) -> dict[str, str]:
-        return {"revision": self._model.revision, "request_id": current().request_id}
+        return {"recorded": True, "about": given.request_id, "vote": given.vote} | self.model.signature()
 
 
 def _kserve_app(plane: Plane, extension: Fixed) -> App:

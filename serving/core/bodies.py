@@ -15,7 +15,7 @@ from serving.contract.refusals import Refused, busy, crowded, gone, slow, too_la
 from serving.core.call import Call
 
 if TYPE_CHECKING:
-    from serving.core.limits import Intake, Limits, Message, Receive
+    from serving.core.limits import Intake, Large, Limits, Message, Receive
 
 DRAINED_BODY = 64 << 20
 """A refused body up to this size is read and dropped, so that its sender sees the answer; beyond, the line is cut."""
@@ -30,24 +30,24 @@ STALL_SECONDS = 30.0
 class Room:
     """What one server takes on: large bodies on their way, bytes of those that are gathered, requests at work."""
 
-    def __init__(self, limits: "Limits", at_work: Gauge) -> None:
+    def __init__(self, limits: "Limits", large: "Large", at_work: Gauge) -> None:
         """``at_work`` shows how many requests are."""
-        self.limits = limits
-        self._bytes, self._room = 0, limits.uploads * limits.inline
+        self.limits, self._many = limits, large
+        self._bytes = 0
         self._arriving: dict[_Arrival, None] = {}  # the oldest first
         self._large: Counter[str] = Counter()
         self._working, self._gauge = 0, at_work
-        self._recordings = asyncio.Semaphore(limits.uploads)
+        self._places = asyncio.Semaphore(large.at_once)
 
     def check(self, large: bool) -> None:
         """Is there a place at work? Errors: 429, before a body is read."""
         if self._working >= self.limits.in_flight:
             raise busy(f"{self.limits.in_flight} requests are being answered, as many as fit")
-        if large and self._recordings.locked():
+        if large and self._places.locked():
             raise self._full()
 
     async def work(self, call: Call, large: bool) -> None:
-        """The body is complete: take a place at work; a recording waits for it.
+        """The body is complete: take a place at work; a large one waits for it.
 
         Errors: 429 where no place gets free in time.
         """
@@ -58,7 +58,7 @@ class Room:
             call.allow(2 * self.limits.deadline)
             try:
                 async with asyncio.timeout(self.limits.deadline):
-                    await self._recordings.acquire()
+                    await self._places.acquire()
             except TimeoutError:
                 raise self._full() from None
         self._working += 1
@@ -69,7 +69,7 @@ class Room:
         self._working -= 1
         self._gauge.dec()
         if large:
-            self._recordings.release()
+            self._places.release()
 
     def begin(self, arrival: "_Arrival") -> None:
         """Count a body; a large one may take the place of one that is sluggish, and no client all places of others.
@@ -77,12 +77,12 @@ class Room:
         Errors: 429 where large ones have no place left.
         """
         if arrival.large:
-            everybody = 2 * self.limits.uploads
-            one, client = everybody - self.limits.uploads // 2, arrival.call.client
+            everybody, called = 2 * self._many.at_once, self._many.called
+            one, client = everybody - self._many.at_once // 2, arrival.call.client
             if self._large[client] >= one and not self._gives_way(client):
-                raise crowded(f"{one} recordings are on their way from your address, as many as one client may send")
+                raise crowded(f"{one} {called} are on their way from your address, as many as one client may send")
             if self._large.total() >= everybody and not self._gives_way():
-                raise busy(f"{everybody} recordings are on their way, as many as fit", 5)
+                raise busy(f"{everybody} {called} are on their way, as many as fit", 5)
             self._large[client] += 1
         self._arriving[arrival] = None
 
@@ -92,7 +92,7 @@ class Room:
             return
         arrival.held += size
         self._bytes += size
-        while self._bytes > self._room:
+        while self._bytes > self._many.held:
             oldest = next((one for one in self._arriving if one.held), arrival)
             if oldest is arrival:
                 raise slow(arrival.no_room)
@@ -124,7 +124,7 @@ class Room:
         return True
 
     def _full(self) -> Refused:
-        return busy(f"{self.limits.uploads} recordings are being worked on, as many as fit", 5)
+        return busy(f"{self._many.at_once} {self._many.called} are being worked on, as many as fit", 5)
 
 
 class Turn:

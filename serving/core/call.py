@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import unicodedata
 import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -20,7 +21,7 @@ class Call:
     name that its key or its proxy gives it ("": none was asked for). ``arrived`` is when it was complete
     (`time.perf_counter`; 0: not yet), ``blamed`` the status of a refusal for what its client did. ``clock`` is the
     deadline that runs, ``allowed`` its seconds. ``last_words`` says, on an answer that has begun, how to tell its
-    client that no more will come. ``digests``: SHA-256 of each recording that was uploaded, by its path.
+    client that no more will come. ``digests``: SHA-256 (hex) of each file that was uploaded, by its path.
     """
 
     request_id: str
@@ -72,3 +73,23 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 def storable(text: str) -> str:
     """A text that every database, file and log takes: NUL and halves of surrogate pairs become U+FFFD."""
     return _UNSTORABLE.sub("\ufffd", text)
+
+
+_JOINERS = "\u200c\u200d"
+"""Signs without a shape that words of Persian and Indic languages, and emoji, are spelt with."""
+
+
+def clean_name(name: str, most: int = 200) -> str:
+    """A stranger's name for a file, fit for a log, a page and a database: Unicode (NFC) of at most ``most`` signs.
+
+    Folders go, and so do control signs (NUL, line ends), what turns the direction of writing, halves of surrogate
+    pairs, and blanks at the ends. Out: "" where nothing is left.
+    """
+    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    short = last[: 4 * most] + last[4 * most :][-16:]
+    kept = "".join(c for c in short if c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    clean = " ".join(unicodedata.normalize("NFC", kept).split())
+    stem, dot, ending = clean.rpartition(".")
+    if len(clean) > most and stem and len(ending) < 10:
+        clean = stem[: most - len(ending) - 1] + dot + ending
+    return "" if not clean.strip("." + _JOINERS) else clean[:most].rstrip()

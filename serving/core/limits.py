@@ -9,12 +9,14 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import orjson
 
 from serving.contract.access import EVERYBODY, OPEN, Access
 from serving.contract.refusals import explain, failed, invalid, too_large, too_late
+from serving.contract.task import all_tasks, limit
 from serving.core.bodies import DRAINED_BODY, Room, Turn
 from serving.core.call import CALL, Call, begun, current
 from serving.core.metrics import ServerMetrics
@@ -29,38 +31,34 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one replica takes on: requests in flight, seconds to answer, bytes of a body, inputs of one request.
+    """What one replica takes on, whatever its task: see each flag's text."""
 
-    Where inputs are recordings: ``upload`` bytes of a file, ``inline`` bytes of a body that carries one as text,
-    ``duration`` seconds of sound, ``uploads`` worked on at once, and ``pace``, the seconds that a second of sound may
-    take beside the ``deadline``. ``arrival``: seconds in which any body must have come.
-    """
-
-    in_flight: int = 256
-    deadline: float = 10.0
-    body: int = 1_000_000
-    items: int = 128
-    upload: int = 2_000_000_000
-    inline: int = 35_000_000
-    duration: float = 14_400.0
-    uploads: int = 8
-    pace: float = 1.0
-    arrival: float = 1800.0
+    in_flight: int = limit(256, "--max-in-flight", "requests at once; beyond, 429")
+    deadline: float = limit(10.0, "--deadline", "seconds to answer; beyond, 504")
+    body: int = limit(1_000_000, "--max-body", "bytes of a body; beyond, 413")
+    items: int = limit(128, "--max-items", "inputs in one request")
+    arrival: float = limit(1800.0, "--max-arrival", "seconds for any body to come; beyond, 408")
 
 
 @dataclass(frozen=True)
 class Intake:
-    """How a route takes its body: at most ``limit`` bytes; ``streamed`` to the handler, or whole."""
+    """How a route takes its body: at most ``limit`` bytes; ``streamed`` to the handler, or whole.
+
+    ``mend``: what to do about a larger one.
+    """
 
     limit: int
     streamed: bool = False
+    mend: str = "send fewer or shorter inputs"
 
-    @property
-    def mend(self) -> str:
-        """What to do about a larger one."""
-        return (
-            "send a shorter recording, or one that is compressed" if self.streamed else "send fewer or shorter inputs"
-        )
+
+@dataclass(frozen=True)
+class Large:
+    """What bodies above ``Limits.body`` may take up: how many are worked on, bytes in memory, what people call them."""
+
+    at_once: int = 8
+    held: int = 280_000_000
+    called: str = "large bodies"
 
 
 def route_of(path: str) -> str:
@@ -73,15 +71,18 @@ def route_of(path: str) -> str:
         return "v2"
     if path.startswith("/peers/"):
         return "peers"
-    return _ROUTES.get(path, "other")
+    return _own_routes().get(path, "other")
 
 
-_ROUTES = {
-    "/openai/v1/embeddings": "embeddings",
-    "/openai/v1/audio/transcriptions": "transcriptions",
-    "/feedback": "feedback",
-    "/metrics": "metrics",
-}
+@cache
+def _own_routes() -> dict[str, str]:
+    routes = {route.path: route.label for task in all_tasks() for route in task.routes}
+    return routes | {"/feedback": "feedback", "/metrics": "metrics"}
+
+
+@cache
+def _openai_labels() -> frozenset[str]:
+    return frozenset(label for path, label in _own_routes().items() if path.startswith("/openai/"))
 
 
 class Gate:
@@ -96,11 +97,12 @@ class Gate:
         log: RequestLog,
         intake: Callable[[Scope], Intake] | None = None,
         access: Access = EVERYBODY,
+        large: Large | None = None,
     ) -> None:
         """``intake`` tells of a request how its body is taken; by default whole, at most ``limits.body`` bytes."""
         self._app, self._limits, self._revision, self._metrics, self._log = app, limits, revision, metrics, log
         self._intake = intake or (lambda scope: Intake(limits.body))
-        self._room = Room(limits, metrics.in_flight)
+        self._room = Room(limits, large or Large(), metrics.in_flight)
         self._access, self.draining = access, False
         self._known: set[bytes | None] = set()  # hosts that are ours
 
@@ -218,13 +220,12 @@ _INERT = [
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"), (b"x-content-type-options", b"nosniff")
 ]  # fmt: skip
 """A browser that opens an answer runs nothing of it."""
-_OPENAI = ("embeddings", "transcriptions")
 
 
 def error_body(sentence: str, status: int, call: Call, revision: str) -> dict[str, Any]:
     """The body of every refusal; OpenAI's clients expect their own shape under ``error``."""
     kind = "invalid_request_error" if status < 500 else "server_error"
-    error: Any = {"message": sentence, "type": kind, "code": status} if call.route in _OPENAI else sentence
+    error: Any = {"message": sentence, "type": kind, "code": status} if call.route in _openai_labels() else sentence
     return {"error": error, "request_id": call.request_id, "revision": revision}
 
 

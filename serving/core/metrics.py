@@ -1,6 +1,6 @@
 """Prometheus figures of one revision, served at /metrics beside KServe's own histograms."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -13,7 +13,6 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 0.8, 1.0, 2.5
 SHARES = tuple(tenth / 10 for tenth in range(1, 10))
 CHARACTERS = tuple(2**power for power in range(3, 19))
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
-PACES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class Writer(Protocol):
@@ -50,73 +49,52 @@ class ServerMetrics:
     def __init__(self, revision: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # they double the page, and nothing reads them
         self.registry = CollectorRegistry()
-        self._revision = revision
-        label = ["revision"]
-        self._requests = self._make(Counter, "sluice_requests", "Requests by HTTP code", ["code", "route", "revision"])
-        self._latency = self._make(
-            Histogram, "sluice_request_seconds", "Seconds to answer", ["route", "revision"], buckets=SECONDS
-        )
-        in_flight = self._make(Gauge, "sluice_in_flight", "Requests being answered", label)
-        queue = self._make(Gauge, "sluice_queue_depth", "Inputs waiting for the model", label)
-        sizes = self._make(Histogram, "sluice_batch_size", "Inputs in one call of the model", label, buckets=SIZES)
-        model = self._make(
-            Histogram, "sluice_model_seconds", "Seconds of one call of the model", label, buckets=SECONDS
-        )
-        tokens = self._make(Counter, "sluice_tokens", "Tokens read by the encoder for embeddings", label)
-        abstained = self._make(Counter, "sluice_abstained", "Answers withheld for low confidence", label)
-        generated = self._make(
-            Counter, "sluice_generated", "Answers by the generator, by outcome", ["outcome", "revision"]
-        )
-        heard = self._make(Counter, "sluice_audio_seconds", "Seconds of recordings heard", label)
-        windows = self._make(Counter, "sluice_windows", "Windows of recordings heard", label)
-        paces = self._make(
-            Histogram, "sluice_real_time_factor", "Seconds of work a second of sound, waiting too", label, buckets=PACES
-        )
-        self._heard, self._windows, self._paces = (m.labels(revision) for m in (heard, windows, paces))
-        self.in_flight, self._queue, self._sizes = (m.labels(revision) for m in (in_flight, queue, sizes))
-        self._model, self.tokens, self.abstained = (m.labels(revision) for m in (model, tokens, abstained))
-        self._generated = generated
-        self._votes = self._make(
-            Counter,
-            "sluice_votes",
-            "Votes, one an answer and voter, by the revision that had answered",
-            ["vote", *label],
-        )
-        self._changes = self._make(
-            Counter, "sluice_vote_changes", "Votes that took another's place, by what they are now", ["vote", *label]
-        )
+        self.revision = revision
+        self._made: dict[str, Any] = {}
+        self._requests = self.make(Counter, "sluice_requests", "Requests by HTTP code", "code", "route")
+        self._latency = self.make(Histogram, "sluice_request_seconds", "Seconds to answer", "route", buckets=SECONDS)
+        self.in_flight: Gauge = self.make(Gauge, "sluice_in_flight", "Requests being answered")
+        self._queue = self.make(Gauge, "sluice_queue_depth", "Inputs waiting for the model")
+        self._sizes = self.make(Histogram, "sluice_batch_size", "Inputs in one call of the model", buckets=SIZES)
+        self._model = self.make(Histogram, "sluice_model_seconds", "Seconds of one call of the model", buckets=SECONDS)
+        text = "Votes, one an answer and voter, by the revision that had answered"
+        self._votes = self.make(Counter, "sluice_votes", text, "vote")
+        text = "Votes that took another's place, by what they are now"
+        self._changes = self.make(Counter, "sluice_vote_changes", text, "vote")
         for vote in ("up", "down"):  # Prometheus counts on from the first value it sees: that must be a zero
             self._votes.labels(vote, revision)
             self._changes.labels(vote, revision)
-        confidence = self._make(
-            Histogram, "sluice_confidence", "Confidence of answers, or of their segments", label, buckets=SHARES
-        )
-        asked = self._make(
-            Histogram, "sluice_input_characters", "Characters of text in one input", label, buckets=CHARACTERS
-        )
-        limit = self._make(Gauge, "sluice_queue_limit", "Inputs that may wait; beyond, 429", label)
-        self._confidence, self._asked, self.queue_limit = (m.labels(revision) for m in (confidence, asked, limit))
+        text = "Confidence of answers, or of their segments"
+        self._confidence = self.make(Histogram, "sluice_confidence", text, buckets=SHARES)
+        text = "Characters of text in one input"
+        self._asked = self.make(Histogram, "sluice_input_characters", text, buckets=CHARACTERS)
+        self.queue_limit: Gauge = self.make(Gauge, "sluice_queue_limit", "Inputs that may wait; beyond, 429")
         self._by_route: dict[str, Histogram] = {}
         self._by_code: dict[tuple[int, str], Counter] = {}
 
-    def _make(self, kind: type, name: str, text: str, labels: list[str], **options: object):  # type: ignore[no-untyped-def]
-        return kind(name, text, labels, registry=self.registry, **options)
+    def make(self, kind: type, name: str, text: str, *labels: str, **options: Any) -> Any:
+        """A figure of this revision, which a task may make too: ready to count, or with ``labels`` the whole family,
+        whose last label is the revision. One name is one figure, however often it is made.
+        """
+        if name not in self._made:
+            self._made[name] = kind(name, text, [*labels, "revision"], registry=self.registry, **options)
+        return self._made[name] if labels else self._made[name].labels(self.revision)
 
     def answered(self, code: int, route: str, seconds: float) -> None:
         """One request on ``route`` ended with HTTP ``code`` after ``seconds``."""
         # Label look-ups cost more than the counting: keep the children.
         counter = self._by_code.get((code, route))
         if counter is None:
-            counter = self._by_code[code, route] = self._requests.labels(code, route, self._revision)
+            counter = self._by_code[code, route] = self._requests.labels(code, route, self.revision)
         histogram = self._by_route.get(route)
         if histogram is None:
-            histogram = self._by_route[route] = self._latency.labels(route, self._revision)
+            histogram = self._by_route[route] = self._latency.labels(route, self.revision)
         counter.inc()
         histogram.observe(seconds)
 
     def refused(self, code: int) -> None:
         """A request was refused with ``code`` for something that its client did: no objective is about those."""
-        self._requests.labels(code, "client", self._revision).inc()
+        self._requests.labels(code, "client", self.revision).inc()
 
     def queued(self, waiting: int) -> None:
         """See `serving.core.batching.Watcher`."""
@@ -127,20 +105,6 @@ class ServerMetrics:
         self._sizes.observe(size)
         self._model.observe(seconds)
 
-    def heard(self, seconds: float, windows: int) -> None:
-        """``seconds`` of a recording were heard, in ``windows``."""
-        self._heard.inc(seconds)
-        self._windows.inc(windows)
-
-    def pace(self, seconds: float, took: float) -> None:
-        """A whole recording of ``seconds`` was answered after ``took`` seconds."""
-        if seconds > 0:
-            self._paces.observe(took / seconds)
-
-    def generated(self, outcome: str) -> None:
-        """The generator's outcome: written, failed, or refused (its citations did not hold)."""
-        self._generated.labels(outcome, self._revision).inc()
-
     def voted(self, vote: str, revision: str, counted: str) -> None:
         """A user's ``vote`` (up, down) on an answer of ``revision``.
 
@@ -149,17 +113,17 @@ class ServerMetrics:
         if counted in ("new", "changed"):
             (self._votes if counted == "new" else self._changes).labels(vote, revision).inc()
 
-    def answer(self, asked: Any, result: dict[str, Any]) -> None:
-        """One input and its result, for drift: characters of text asked, confidence of the answer or its segments."""
+    def answer(self, asked: Any, confidences: Iterable[float | None]) -> None:
+        """One input and its answer, for drift: characters of text asked, confidence of the answer or its parts."""
         if size := characters(asked):
             self._asked.observe(size)
-        for part in (result, *result.get("segments", ())):
-            if (confidence := part.get("confidence")) is not None:
+        for confidence in confidences:
+            if confidence is not None:
                 self._confidence.observe(confidence)
 
     def watch(self, store: Store | None = None, features: Refreshed | None = None, log: Log | None = None) -> None:
         """Show, whenever the page is read, what ``store`` and ``log`` lost, and when ``features`` were refreshed."""
-        self.registry.register(_Watched(self._revision, store, features, log))
+        self.registry.register(_Watched(self.revision, store, features, log))
 
     def page(self) -> bytes:
         """The text exposition: ours, then the process's and KServe's."""

@@ -1,60 +1,55 @@
-"""The KServe model: any task's predictor behind the protocols v1, v2 (REST and gRPC) and OpenAI's embeddings.
+"""The KServe model: any task's predictor behind the protocols v1 and v2 (REST and gRPC).
 
-Nothing here knows a task: instances and results are dicts whose fields the bundle's schemas describe.
+Nothing here knows a task: instances and results are dicts whose fields the bundle's schemas describe, and what a task
+does in its own way it does in its `serving.core.service.Service`.
 """
 
-import asyncio
 import operator
-from collections.abc import AsyncGenerator, Sequence
-from hashlib import sha256
+from collections.abc import Sequence, Set
 from typing import Any
 
 import kserve
-import numpy as np
 import orjson
 from kserve import InferOutput, InferRequest, InferResponse
 from kserve.protocol.infer_type import RequestedOutput
 
 from serving.contract.errors import SluiceError
 from serving.contract.predictor import Predictor
-from serving.contract.refusals import Refused, explain, invalid, not_ready, unknown
-from serving.core.batching import Batcher, Work
-from serving.core.call import Call, current
+from serving.contract.refusals import Refused, explain, invalid, not_ready
+from serving.contract.task import Task
+from serving.core.batching import Batcher
+from serving.core.call import Call, clean_name, current
 from serving.core.metrics import ServerMetrics
 from serving.core.options import Options
+from serving.core.service import Service
 from serving.core.tensors import describe, instances_of, outputs_of
 from serving.feedback import FeedbackStore
-from serving.retrieval.generate import Writer
-from serving.transcription.hearing import KIND, Hearing, listens
-from serving.transcription.uploads import clean_name
 
 
 class ServedModel(kserve.Model):
-    """One bundle under one name; ``ready`` turns true when its predictor is loaded and warm, false when it drains."""
+    """One bundle under one name; ``ready`` turns true when its predictor is loaded and warm, false when it drains.
 
-    def __init__(self, options: Options, metrics: ServerMetrics, feedback: FeedbackStore) -> None:
+    ``limits``: those of every server, ``own``: the task's. ``fields``: names of the bundle's inputs.
+    """
+
+    def __init__(self, options: Options, task: Task, metrics: ServerMetrics, feedback: FeedbackStore) -> None:
         super().__init__(options.model_name)
-        self.revision, self._limits, self._options = options.revision, options.limits, options
-        self._metrics, self._feedback = metrics, feedback
+        self.task, self.revision, self._options = task, options.revision, options
+        self.limits, self.own, self.max_batch = options.limits, options.limits_of(task), options.max_batch
+        self.metrics, self._feedback = metrics, feedback
         self._predictor: Predictor | None = None
         self._batcher: Batcher | None = None
-        self._hearing: Hearing | None = None
-        self._writer = Writer.from_environment(metrics)
+        self.fields: tuple[str, ...] = ()
         self.draining = False
+        self.service = task.service(self) or Service(self)
 
     def serve(self, predictor: Predictor) -> None:
         """Start to answer with ``predictor``, which is warm already. To be called on the event loop."""
-        works: dict[str, Work] = {"predict": predictor.predict, "embed": lambda texts: _embed(predictor, texts)}
-        if listens(predictor):
-            works[KIND] = predictor.transcribe
+        works = self.service.serve(predictor)
         self._predictor = predictor
-        self._batcher = Batcher(works, self._options.max_batch, self._options.max_queue, self._metrics)
-        if listens(predictor):
-            self._hearing = Hearing(predictor, self._batcher, self._limits, self._metrics)
-        self._metrics.queue_limit.set(self._options.max_queue)
-        features = getattr(predictor, "features", None)
-        if getattr(features, "live", False):
-            self._metrics.watch(features=features)
+        self._batcher = Batcher(works, self.max_batch, self._options.max_queue, self.metrics)
+        self.fields = tuple(predictor.bundle.inputs.get("properties", ()))
+        self.metrics.queue_limit.set(self._options.max_queue)
         self.ready = True
 
     def load(self) -> bool:
@@ -68,9 +63,7 @@ class ServedModel(kserve.Model):
         """Finish what waits, then close the predictor."""
         if self._batcher is not None:
             await self._batcher.close()
-        if self._hearing is not None:
-            self._hearing.close()
-        await self._writer.close()
+        await self.service.close()
         if self._predictor is not None:
             self._predictor.close()
 
@@ -82,16 +75,6 @@ class ServedModel(kserve.Model):
         """Output tensors, from the bundle's output schema, and the two that name revision and request."""
         extra = [{"name": name, "datatype": "BYTES", "shape": [-1]} for name in ("revision", "request_id")]
         return describe(self._loaded().bundle.outputs) + extra
-
-    @property
-    def listens(self) -> bool:
-        """Whether the instances are recordings."""
-        return self._hearing is not None
-
-    @property
-    def task(self) -> str:
-        """The bundle's task. Errors: 503 while loading."""
-        return self._loaded().bundle.task
 
     @property
     def inputs(self) -> dict[str, Any]:
@@ -106,66 +89,27 @@ class ServedModel(kserve.Model):
         """
         call = current()
         if isinstance(payload, InferRequest):
-            results = await self._answer(instances_of(payload, self.inputs), call)
+            results = await self._answer(instances_of(payload, self.inputs))
             return self._v2(results, payload, call)
         payloads, previous = _v1_instances(payload, self.inputs.get("properties", {}))
-        results = await self._answer(payloads, call)
+        results = await self._answer(payloads)
         if previous:
             join = getattr(self._predictor, "join", operator.or_)
             results = [join(before, result) for before, result in zip(previous, results, strict=True)]
         return {"predictions": results, "revision": self.revision, "request_id": call.request_id}
 
-    async def recording(self, payload: dict[str, Any]) -> dict[str, Any]:
-        """One recording's parsed instance, for `parts` and `finish`. Errors: 400, 404 where the task takes none."""
-        if self._hearing is None:
-            raise unknown(f"model {self.name!r} takes no recordings")
-        return await asyncio.to_thread(self._parse, payload, "")
+    async def submit(self, kind: str, items: list[Any]) -> list[Any]:
+        """Results of some items of one kind of work (`Service.serve`), in order. Errors: as `Batcher.submit`, 503."""
+        self._loaded()
+        assert self._batcher is not None
+        return await self._batcher.submit(kind, items)
 
-    def parts(self, instance: dict[str, Any]) -> AsyncGenerator[tuple[list[dict[str, Any]], float]]:
-        """See `serving.transcription.hearing.Hearing.parts`."""
-        assert self._hearing is not None
-        return self._hearing.parts(instance)
-
-    def finish(self, instance: dict[str, Any], segments: list[dict[str, Any]], name: str) -> dict[str, Any]:
-        """The signed result of all of a recording's segments, remembered for feedback under its ``name``."""
-        assert self._hearing is not None
-        return self._signed([instance], [self._hearing.assemble(instance, segments)], [name], current())[0]
-
-    async def embed(self, texts: list[str]) -> tuple[list[np.ndarray], int]:
-        """Vectors (float32 [dim] each) and the tokens read. Errors: 404 where the task has no encoder."""
-        if not hasattr(self._loaded(), "embed"):
-            raise unknown(f"model {self.name!r} gives no embeddings")
-        pairs = await self._queue().submit("embed", texts)
-        tokens = sum(count for _, count in pairs)
-        self._metrics.tokens.inc(tokens)
-        current().notes["tokens"] = tokens
-        return [vector for vector, _ in pairs], tokens
-
-    async def _answer(self, payloads: Sequence[Any], call: Call) -> list[dict[str, Any]]:
-        if not payloads:
-            raise invalid("'instances' is empty; send at least one")
-        if len(payloads) > self._limits.items:
-            raise invalid(f"{len(payloads)} instances; at most {self._limits.items} a request")
-        known = self.inputs.get("properties", {})
-        names = [_name_of(payload) for payload in payloads]
-        payloads = [_without(payload, _SIGNATURE - set(known)) for payload in payloads]
-        places = [f"instance {at}: " if len(payloads) > 1 else "" for at in range(len(payloads))]
-        if self._hearing is None:
-            instances = [self._parse(payload, where) for payload, where in zip(payloads, places, strict=True)]
-            found = await self._queue().submit("predict", instances)
-        else:
-            instances = [await asyncio.to_thread(self._parse, *pair) for pair in zip(payloads, places, strict=True)]
-            found = await self._hearing.each(instances)
-        if self._writer.on:
-            found = await asyncio.gather(*map(self._writer.write, instances, found))
-        return self._signed(instances, found, names, call)
-
-    def _parse(self, payload: Any, where: str) -> dict[str, Any]:
+    def parse(self, payload: Any, where: str = "") -> dict[str, Any]:
+        """One checked instance. Errors: `Refused`, its sentence after ``where``."""
         if not isinstance(payload, dict):
-            raise invalid(f"{where}expected an object with {', '.join(self.inputs.get('properties', {}))}")
+            raise invalid(f"{where}expected an object with {', '.join(self.fields)}")
         try:
-            instance = self._loaded().parse(payload)
-            return instance if self._hearing is None else {**instance, "sha256": _digest(instance["audio"])}
+            return self._loaded().parse(payload)
         except Refused:
             raise
         except SluiceError as error:
@@ -173,34 +117,46 @@ class ServedModel(kserve.Model):
             assert refused is not None
             raise Refused(refused.status, f"{where}{error}") from error
 
-    def _signed(
-        self, instances: list[dict[str, Any]], found: list[dict[str, Any]], names: list[str], call: Call
+    def sign(
+        self, instances: list[dict[str, Any]], found: list[dict[str, Any]], names: list[str]
     ) -> list[dict[str, Any]]:
         """Results with revision, request id and (where it was given) name; noted in figures, log and feedback store."""
         # One id names one answer, so that feedback finds it: a request of several answers numbers them.
+        call = current()
         ids = [call.request_id] if len(found) == 1 else [f"{call.request_id}-{at}" for at in range(len(found))]
         results = []
-        for result, id_, name in zip(found, ids, names, strict=True):
-            results.append({**result, "revision": self.revision, "request_id": id_} | ({"name": name} if name else {}))
-        abstained = sum(result.get("abstained") is True for result in results)
-        if abstained:
-            self._metrics.abstained.inc(abstained)
-            call.notes["abstained"] = abstained
-        fields = () if self._hearing else tuple(self.inputs.get("properties", ()))
-        for instance, result in zip(instances, results, strict=True):
-            self._metrics.answer([instance.get(field) for field in fields], result)
-            self._remember(instance, result, call)
+        for instance, result, id_, name in zip(instances, found, ids, names, strict=True):
+            signed = {**result, "revision": self.revision, "request_id": id_} | ({"name": name} if name else {})
+            self.service.observe(instance, signed, call)
+            self._remember(instance, signed, call)
+            results.append(signed)
         return results
 
+    def signature(self) -> dict[str, str]:
+        """Who answers the call, for answers that are no instances'."""
+        return {"revision": self.revision, "request_id": current().request_id}
+
+    async def _answer(self, payloads: Sequence[Any]) -> list[dict[str, Any]]:
+        if not payloads:
+            raise invalid("'instances' is empty; send at least one")
+        if len(payloads) > self.limits.items:
+            raise invalid(f"{len(payloads)} instances; at most {self.limits.items} a request")
+        names = [_name_of(payload) for payload in payloads]
+        added = _SIGNATURE.difference(self.fields)
+        payloads = [_without(payload, added) for payload in payloads]
+        places = [f"instance {at}: " if len(payloads) > 1 else "" for at in range(len(payloads))]
+        instances = [await self.service.parse(*pair) for pair in zip(payloads, places, strict=True)]
+        return self.sign(instances, await self.service.answer(instances), names)
+
     def _remember(self, instance: dict[str, Any], result: dict[str, Any], call: Call) -> None:
-        """Tell the feedback store what was answered: the passages of a cited answer, else the answer itself."""
-        ids = [source["passage_id"] for source in result.get("sources", ())]
-        if ids:
-            call.notes.setdefault("sources", []).append(ids)
-            self._feedback.served(result["request_id"], self.revision, instance.get("question", ""), ids)
-        elif "sources" not in result:
-            about = (self.revision, self.task, result.get("name", ""))
-            self._feedback.answered(result["request_id"], *about, result, instance.get("sha256", ""))
+        """Tell the feedback store what was answered, and the log which items were shown."""
+        remembered = self.task.remember(instance, result)
+        if remembered is None:
+            return
+        if remembered.items:
+            call.notes.setdefault("sources", []).append(list(remembered.items))
+        about = (self.revision, self.task.name, result.get("name", ""))
+        self._feedback.answered(result["request_id"], *about, remembered)
 
     def _v2(self, results: list[dict[str, Any]], request: InferRequest, call: Call) -> InferResponse:
         known = outputs_of(results)
@@ -227,15 +183,6 @@ class ServedModel(kserve.Model):
             raise not_ready(f"model {self.name!r} is still loading")
         return self._predictor
 
-    def _queue(self) -> Batcher:
-        self._loaded()
-        assert self._batcher is not None
-        return self._batcher
-
-
-def _embed(predictor: Any, texts: list[str]) -> list[tuple[np.ndarray, int]]:
-    return list(zip(predictor.embed(texts), predictor.count_tokens(texts).tolist(), strict=True))
-
 
 def _asked_of(request: InferRequest) -> list[RequestedOutput]:
     """The outputs a request lists, each as binary as the whole request where it does not say (v2, binary data)."""
@@ -248,12 +195,7 @@ def _asked_of(request: InferRequest) -> list[RequestedOutput]:
     return asked
 
 
-def _digest(audio: Any) -> str:
-    """The SHA-256 of a recording's bytes; of an upload it was taken as they came. "" where nobody took it."""
-    return sha256(audio).hexdigest() if isinstance(audio, bytes) else current().digests.get(str(audio), "")
-
-
-_SIGNATURE = {"revision", "request_id", "name"}
+_SIGNATURE = frozenset({"revision", "request_id", "name"})
 """Fields that the server adds to results, and takes off again where a result comes back as an instance."""
 
 
@@ -262,7 +204,7 @@ def _name_of(payload: Any) -> str:
     return clean_name(name) if isinstance(name, str) else ""
 
 
-def _without(payload: Any, names: set[str]) -> Any:
+def _without(payload: Any, names: Set[str]) -> Any:
     if not isinstance(payload, dict) or names.isdisjoint(payload):
         return payload
     return {name: value for name, value in payload.items() if name not in names}

@@ -5,11 +5,45 @@ from typing import Any
 
 import numpy as np
 import orjson
+from prometheus_client import Counter
 
+from serving.contract.predictor import Encoding
 from serving.contract.refusals import invalid, unknown
+from serving.contract.task import EMBEDDINGS
+from serving.core.batching import Work
+from serving.core.call import current
+from serving.core.limits import Receive, Scope, Send, send_json
+from serving.core.service import Service
 
 LONGEST_TEXT = 32_768
 """Characters of one input; an encoder reads a few hundred tokens, so more is a mistake worth telling."""
+
+
+class EncodingService(Service):
+    """Of a task whose predictor encodes texts (`Encoding`) and whose routes have `EMBEDDINGS`."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__(model)
+        self.routes[EMBEDDINGS.path] = self._embeddings
+        self._tokens = model.metrics.make(Counter, "sluice_tokens", "Tokens read by the encoder for embeddings")
+
+    def serve(self, predictor: Any) -> dict[str, Work]:
+        """See `Service.serve`."""
+        return {**super().serve(predictor), "embed": lambda texts: _embed(predictor, texts)}
+
+    async def _embeddings(self, scope: Scope, receive: Receive, send: Send) -> None:
+        model = self.model
+        texts, as_base64 = parse_embeddings((await receive())["body"], model.name, model.limits.items)
+        pairs = await model.submit("embed", texts)
+        tokens = sum(count for _, count in pairs)
+        self._tokens.inc(tokens)
+        current().notes["tokens"] = tokens
+        vectors = [vector for vector, _ in pairs]
+        await send_json(send, 200, embeddings_body(vectors, as_base64, model.name, tokens) | model.signature())
+
+
+def _embed(predictor: Encoding, texts: list[str]) -> list[tuple[np.ndarray, int]]:
+    return list(zip(predictor.embed(texts), predictor.count_tokens(texts).tolist(), strict=True))
 
 
 def parse_embeddings(body: bytes, model: str, items: int) -> tuple[list[str], bool]:

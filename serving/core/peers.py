@@ -10,15 +10,16 @@ from typing import Any
 from serving.contract.access import bearer
 from serving.contract.errors import SluiceError
 from serving.contract.refusals import Refused, not_ready, unknown
+from serving.contract.task import all_tasks
 from serving.core.call import current
 from serving.core.limits import Scope, Send
 
 ROUTES = {
     ("POST", "predict"): "/v1/models/{name}:predict",
-    ("POST", "embeddings"): "/openai/v1/embeddings",
     ("POST", "feedback"): "/feedback",
     ("GET", "capabilities"): "/capabilities",
 }
+"""Those of every model; tasks have their own, of which a peer offers what its task does."""
 PREFIX = "/peers/"
 
 
@@ -41,6 +42,8 @@ class Peers:
     def __init__(self, urls: dict[str, str], seconds: float) -> None:
         self.names = tuple(urls)
         self._urls, self._seconds = urls, seconds
+        own = {("POST", route.label): route.path for task in all_tasks() for route in task.routes if route.peers}
+        self._routes = ROUTES | own
         self._client: Any = None
 
     @classmethod
@@ -54,10 +57,10 @@ class Peers:
         name, _, route = path.removeprefix(PREFIX).partition("/")
         if name not in self.names:
             raise unknown(f"no peer {name[:60]!r}; there are {', '.join(self.names) or 'none'}")
-        if (method, route) not in ROUTES:
-            raise unknown(f"no such route of a peer; there are {', '.join(f'{m} {r}' for m, r in ROUTES)}")
+        if (method, route) not in self._routes:
+            raise unknown(f"no such route of a peer; there are {', '.join(f'{m} {r}' for m, r in self._routes)}")
         key = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1")
-        answer = await self._ask(name, method, ROUTES[method, route].format(name=name), body, key)
+        answer = await self._ask(name, method, self._routes[method, route].format(name=name), body, key)
         kept = ("content-type", "retry-after", "www-authenticate")
         headers = [(key.encode(), value.encode()) for key, value in answer.headers.items() if key.lower() in kept]
         await send({"type": "http.response.start", "status": answer.status_code, "headers": headers})

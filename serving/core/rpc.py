@@ -31,7 +31,8 @@ CODES = {
     504: grpc.StatusCode.DEADLINE_EXCEEDED,
 }
 
-
+V2 = "/v2/models/"
+"""Stands for the path of a message: v2 is the same by gRPC."""
 WAITING = 16
 """RPCs that may wait for their message, for each that may be answered."""
 CONNECTION_MS = 300_000
@@ -142,9 +143,9 @@ class _Guard(grpc.aio.ServerInterceptor):
             call.identity = call.notes["identity"] = self._access.identity(address, texts)
         if self._working >= self._limits.in_flight:
             raise busy(f"{self._limits.in_flight} requests are being answered, as many as fit")
-        intake = self._routes.intake({"path": "/v2/models/"})
-        if request.ByteSize() > intake.limit:
-            raise too_large(intake.limit)
+        limit = self._routes.model.service.intake(V2).limit
+        if request.ByteSize() > limit:
+            raise too_large(limit)
 
 
 async def start_grpc(
@@ -154,7 +155,7 @@ async def start_grpc(
     server = grpc.aio.server(
         interceptors=[_Guard(routes, limits, revision, metrics, log, access)],
         options=[
-            ("grpc.max_receive_message_length", max(limits.body, limits.inline)),
+            ("grpc.max_receive_message_length", max(limits.body, routes.model.service.intake(V2).limit)),
             ("grpc.max_metadata_size", 65_536),
             ("grpc.max_connection_age_ms", CONNECTION_MS),
             ("grpc.max_connection_age_grace_ms", CONNECTION_MS),

@@ -11,9 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from serving.contract.access import is_local
+from serving.contract.bundle import Bundle
 from serving.contract.errors import SluiceError
 from serving.contract.load import load
 from serving.contract.predictor import Predictor
+from serving.contract.task import Task, find_task
 from serving.core.options import Options
 
 UNREAD_MS = 60_000
@@ -23,6 +25,7 @@ UNREAD_MS = 60_000
 def run(options: Options) -> int:
     """Serve until SIGTERM or SIGINT. Out: exit code. Errors: `SluiceError` for a bad bundle or a taken port."""
     _more_files()
+    task = find_task(Bundle.read(options.model_dir).task, str(options.model_dir))
     try:
         import uvloop
 
@@ -32,13 +35,13 @@ def run(options: Options) -> int:
     # The model's thread holds the interpreter in short pieces; with the default of 5 ms answers would wait for it.
     sys.setswitchinterval(0.001)
     with runner:
-        return runner.run(Server(options).live())
+        return runner.run(Server(options, task).live())
 
 
 class Server:
     """One bundle behind HTTP and gRPC. Listening starts before loading, so that probes are told the truth meanwhile."""
 
-    def __init__(self, options: Options, opener: Callable[[Options], Predictor] | None = None) -> None:
+    def __init__(self, options: Options, task: Task, opener: Callable[[Options], Predictor] | None = None) -> None:
         """``opener`` loads and warms the predictor in a thread; the default opens the bundle that the options name."""
         self._listener = _listen(options.host, options.http_port)
         # Imported here: neither `--help`, nor a wrong flag, nor a taken port should pay for kserve.
@@ -56,14 +59,12 @@ class Server:
         self._metrics = ServerMetrics(options.revision)
         self._feedback = FeedbackStore(keep_days=options.keep_days, votes_a_minute=options.max_votes)
         self._metrics.watch(store=self._feedback, log=self._log)
-        self.model = ServedModel(options, self._metrics, self._feedback)
+        self.model = ServedModel(options, task, self._metrics, self._feedback)
         self._peers = Peers.from_environment(options.peers, 6 * options.limits.deadline)
-        self._routes = Routes(self.model, self._metrics, self._feedback, options.limits, self._peers, self._log)
-        intake = self._routes.intake
-        self._access = replace(options.access, local=is_local(options.host))
-        self._gate = Gate(
-            self._routes, options.limits, options.revision, self._metrics, self._log, intake, self._access
-        )
+        self._routes = Routes(self.model, self._metrics, self._feedback, self._peers, self._log)
+        access, large = replace(options.access, local=is_local(options.host)), self.model.service.large
+        about = (options.limits, options.revision, self._metrics, self._log)
+        self._gate, self._access = Gate(self._routes, *about, self._routes.intake, access, large), access
         self._stopping = asyncio.Event()
         self._rpc: Any = None
 

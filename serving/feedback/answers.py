@@ -15,17 +15,13 @@ from serving.contract.errors import SluiceError
 from serving.feedback.tables import COUNTS, WHOLE, answers, insert, passage_days, served, utc_now, votes
 
 LONGEST = 2_000_000
-PARTS = ("bullets", "segments")
 _CHUNK = 500
 _NEAR_S = 0.05
 
 
-def parts_of(result: Mapping[str, Any]) -> str:
-    """What an answer said, as JSON ``[[start, end, text], ...]``: its bullets or segments, or else its text."""
-    rows = next((result[name] for name in PARTS if name in result), None)
-    if rows is None:
-        rows = [{"text": result.get("text", "")}]
-    text = json.dumps([[row.get("start"), row.get("end"), row.get("text", "")] for row in rows], ensure_ascii=False)
+def packed(parts: Sequence[tuple[float | None, float | None, str]]) -> str:
+    """What an answer said, as JSON ``[[start, end, text], ...]``; nothing of one that is too long to keep."""
+    text = json.dumps([list(part) for part in parts], ensure_ascii=False)
     return text if len(text) <= LONGEST else "[]"
 
 

@@ -7,14 +7,14 @@ may fail for a while; nothing that the queue can hold is lost, and users see no 
 import asyncio
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 from sqlalchemy.exc import OperationalError, ProgrammingError, SQLAlchemyError
 
 from serving.contract.files import check_writable
 from serving.contract.refusals import Refused
+from serving.contract.task import Remembered
 from serving.feedback import answers, tables, votes
 from serving.feedback.pushes import Pusher
 from serving.feedback.votes import Rate, Vote, client_of, pseudonym
@@ -68,21 +68,17 @@ class FeedbackStore:
         lost = {"dropped": self._writer.dropped, "rejected": self._writer.rejected + self._pusher.refused}
         return lost | {"unwritten": self._writer.failures, "unpushed": self._pusher.failures}
 
-    def served(self, request_id: str, revision: str, question: str, passage_ids: Sequence[str]) -> None:
-        """Remember an answer, so that a vote finds it. Returns at once; a full queue drops the row and counts it."""
-        row = {"request_id": request_id, "revision": revision, "question": question}
-        self._keep(row | {"passage_ids": list(passage_ids)})
+    def answered(self, request_id: str, revision: str, task: str, name: str, told: Remembered) -> None:
+        """Remember an answer, so that a vote finds it. Returns at once; a full queue drops the row and counts it.
 
-    def answered(
-        self, request_id: str, revision: str, task: str, name: str, result: Mapping[str, Any], recording: str = ""
-    ) -> None:
-        """Remember an answer without passages: its bullets, segments or text. Returns at once, as `served` does.
-
-        ``recording``: SHA-256 (hex) of the bytes that were heard, "" where nothing was.
+        ``name``: what its client calls what was answered, such as a recording's file name; "" for none.
         """
-        row: Row = {"request_id": request_id, "revision": revision, "task": task, "name": name}
-        row |= {"recording": recording, "duration_s": result.get("duration"), "parts": answers.parts_of(result)}
-        self._keep(row)
+        row: Row = {"request_id": request_id, "revision": revision}
+        if told.items:
+            self._keep(row | {"question": told.asked, "passage_ids": list(told.items)})
+            return
+        row |= {"task": task, "name": name, "recording": told.source, "duration_s": told.duration_s}
+        self._keep(row | {"parts": answers.packed(told.parts)})
 
     def _keep(self, row: Row) -> None:
         self._writer.put({**row, "at": tables.utc_now()})

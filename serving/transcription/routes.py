@@ -5,20 +5,22 @@ https://platform.openai.com/docs/api-reference/audio/createTranscription and its
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Set
+from collections.abc import AsyncGenerator, Callable, Set
 from contextlib import aclosing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from serving.contract.refusals import gone, invalid, unknown
+from serving.contract.refusals import invalid, unknown
 from serving.core.call import current
-from serving.core.limits import Limits, Receive, Scope, Send, send_json
-from serving.core.model import ServedModel
+from serving.core.limits import Receive, Scope, Send, send_json
 from serving.core.scripts import join
+from serving.core.service import unless_gone
 from serving.transcription.uploads import Upload, taken
 
-ROUTE = "/openai/v1/audio/transcriptions"
+if TYPE_CHECKING:
+    from serving.transcription.service import TranscriptionService
+
 FORMATS = ("json", "text", "srt", "verbose_json", "vtt")
 BEAT_SECONDS = 10.0
 """An event stream that has nothing to say says so this often, so that no proxy takes it for dead."""
@@ -28,9 +30,10 @@ _OWN = {"file", "model", "response_format", "stream", "timestamp_granularities[]
 _OWN |= {"temperature", "include[]", "chunking_strategy"}  # taken and left aside: the model decides
 
 
-async def transcribe(model: ServedModel, limits: Limits, scope: Scope, receive: Receive, send: Send) -> None:
+async def transcribe(service: "TranscriptionService", scope: Scope, receive: Receive, send: Send) -> None:
     """Answer one request. Errors: 400, 404, 413, 415 with a sentence."""
-    async with taken(scope, receive, limits.body) as upload:
+    model = service.model
+    async with taken(scope, receive, model.limits.body) as upload:
         if not upload.form:
             raise invalid("the body must be a form (multipart/form-data) with the recording in the field 'file'")
         kind = _format_of(upload)
@@ -40,10 +43,10 @@ async def transcribe(model: ServedModel, limits: Limits, scope: Scope, receive: 
         words = "word" in _grains(upload)
         if "word_timestamps" in model.inputs.get("properties", {}):
             payload["word_timestamps"] = words
-        instance = await model.recording(payload)
+        instance = await service.parse(payload)
         current().notes["name"] = upload.stem
         work = _stream if upload.first("stream").lower() in ("true", "1") else _whole
-        await unless_gone(receive, work(_Job(model, instance, upload.stem, kind, words), send))
+        await unless_gone(receive, work(_Job(service, instance, upload.stem, kind, words), send))
 
 
 def payload_of(upload: Upload, schema: dict[str, Any], own: Set[str] = frozenset()) -> dict[str, Any]:
@@ -64,43 +67,27 @@ def payload_of(upload: Upload, schema: dict[str, Any], own: Set[str] = frozenset
     return payload
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Any]) -> Any:
-    """The result of ``work``, which is cancelled when the client hangs up; its body must have been read."""
-
-    async def hung_up() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    tasks = asyncio.ensure_future(work), asyncio.ensure_future(hung_up())
-    try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        if not tasks[0].done():
-            raise gone("the client went away before its answer was ready")
-        return tasks[0].result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
 class _Job:
     """One recording to be answered."""
 
-    def __init__(self, model: ServedModel, instance: dict[str, Any], name: str, kind: str, words: bool) -> None:
+    def __init__(
+        self, service: "TranscriptionService", instance: dict[str, Any], name: str, kind: str, words: bool
+    ) -> None:
         self.instance, self.kind, self.words = instance, kind, words
-        self._model, self._name = model, name
+        self._service, self._name = service, name
         self.segments: list[dict[str, Any]] = []
 
     async def parts(self) -> AsyncGenerator[tuple[list[dict[str, Any]], float]]:
         """Segments as they are found, with the seconds heard so far."""
-        async with aclosing(self._model.parts(self.instance)) as parts:
+        async with aclosing(self._service.hearing.parts(self.instance)) as parts:
             async for segments, heard in parts:
                 self.segments += segments
                 yield segments, heard
 
     def result(self) -> dict[str, Any]:
         """The answer to all of it, signed."""
-        return self._model.finish(self.instance, self.segments, self._name)
+        result = self._service.hearing.assemble(self.instance, self.segments)
+        return self._service.model.sign([self.instance], [result], [self._name])[0]
 
 
 async def _whole(job: _Job, send: Send) -> None:

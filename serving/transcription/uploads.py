@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import tempfile
-import unicodedata
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from typing import Any
 
 from serving.contract.errors import SluiceError
 from serving.contract.refusals import Refused, explain, invalid, not_ready, too_large
-from serving.core.call import current
+from serving.core.call import clean_name, current
 from serving.core.limits import Receive, Scope
 
 FIELDS = 65_536
@@ -37,8 +36,6 @@ _CHARSET = re.compile(
     re.IGNORECASE,
 )
 """Not all that Python knows: some decode in quadratic time, and it remembers every unknown name for ever."""
-_JOINERS = "\u200c\u200d"
-"""Signs without a shape that words of Persian and Indic languages, and emoji, are spelt with."""
 
 
 @dataclass
@@ -63,22 +60,6 @@ class Upload:
     def first(self, name: str, default: str = "") -> str:
         """The first value of a field that is not empty: clients send "" for what they do not set."""
         return next((value for value in self.fields.get(name, []) if value), default)
-
-
-def clean_name(name: str, most: int = 200) -> str:
-    """A stranger's name for a file, fit for a log, a page and a database: Unicode (NFC) of at most ``most`` signs.
-
-    Folders go, and so do control signs (NUL, line ends), what turns the direction of writing, halves of surrogate
-    pairs, and blanks at the ends. Out: "" where nothing is left.
-    """
-    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    short = last[: 4 * most] + last[4 * most :][-16:]
-    kept = "".join(c for c in short if c in _JOINERS or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp"))
-    clean = " ".join(unicodedata.normalize("NFC", kept).split())
-    stem, dot, ending = clean.rpartition(".")
-    if len(clean) > most and stem and len(ending) < 10:
-        clean = stem[: most - len(ending) - 1] + dot + ending
-    return "" if not clean.strip("." + _JOINERS) else clean[:most].rstrip()
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from answered import cited
 
 from components.common.passages import COLUMNS
 from components.ingest.run import ingest
@@ -172,7 +173,7 @@ def test_votes_become_training_rows_but_never_teach_a_held_out_set(
              ("nothing fits", ["p0"], "down", None), ("who holds tea?", ["p2"], "up", None),
              (load_personas("transformers")[0].question, ["p0"], "up", None)]  # fmt: skip
     for number, (question, ids, vote, correction) in enumerate(votes):
-        store.served(f"r{number}", "rev-1", question, ids)
+        cited(store, f"r{number}", "rev-1", question, ids)
         store.flush()
         store.feedback(f"r{number}", vote, correction)
     store.close()

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from answered import cited
 from scipy.stats import fisher_exact
 
 from components.rollout.analyse import analyse, inconclusive
@@ -166,7 +167,7 @@ def test_votes_since_the_canarys_first_traffic_are_counted_for_the_two_revisions
     watch = Watcher(quiet=True)
     store = FeedbackStore(feature_server="")
     for number, (revision, vote) in enumerate([("rev-1", "up"), ("rev-1", "up"), ("rev-2", "down"), ("rev-0", "down")]):
-        store.served(f"q{number}", revision, "why?", ["a"])
+        cited(store, f"q{number}", revision, "why?", ["a"])
         store.feedback(f"q{number}", vote)
     store.close()
     assert votes_of("rev-1", "rev-2", watch) == (Votes(up=2), Votes(down=1))

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+from dataclasses import fields
 
 import pytest
 import yaml
@@ -16,7 +17,9 @@ from components.rollout.settings import RolloutSettings, ServingSettings
 from manifests.check.schema import schema_errors
 from serving.contract.errors import SluiceError
 from serving.contract.modes import deployment_mode
-from serving.core.options import _LIMITS, _OWN, Options
+from serving.contract.task import all_tasks, find_task
+from serving.core.limits import Limits
+from serving.core.options import _OWN, Options, name_of
 from serving.laptop.patch import json_patch
 from serving.laptop.standard.rules import workloads
 from serving.laptop.template import digest, pod_template
@@ -307,12 +310,15 @@ def test_an_impossible_percentage_in_a_manifest_is_an_error_that_names_the_file(
 
 
 def test_every_limit_of_the_server_can_be_said_and_the_server_takes_it():
-    names = set(ServingSettings.model_fields)
-    assert names == {*_LIMITS.values(), *_OWN} - {"model_name", "model_dir", "host", "http_port", "grpc_port"}
+    limits = {name_of(one.metadata["flag"]) for one in fields(Limits)}
+    own = {name_of(one.metadata["flag"]) for task in all_tasks() for one in fields(task.limits)}
+    names = set(ServingSettings.model_fields) | own
+    assert names == {*limits, *own, *_OWN} - {"model_name", "model_dir", "host", "http_port", "grpc_port"}
     told = ServingSettings(**{name: 3 for name in names}).flags()
     options = Options.parse(["--model-name=m", "--model-dir=/m", *told])
     assert {getattr(options, name) for name in names & set(_OWN)} == {3}
-    assert {*vars(options.limits).values()} == {3}
+    assert {*vars(options.limits).values(), *options.own.values()} == {3} and options.own.keys() == own
+    assert {*vars(options.limits_of(find_task("transcription"))).values()} == {3}
 
 
 @pytest.mark.parametrize("mode", ["Knative", "Standard"])

@@ -6,6 +6,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from answered import heard
 from kfp.dsl import Dataset
 
 from components.common.recordings import Sound, read_stage
@@ -81,7 +82,7 @@ def test_what_anybody_proposes_waits_and_what_is_accepted_teaches_its_own_record
     spans = ((0.0, 40.0), (0.5, 2.9), (20.0, 22.0), (3000.0, 3002.0))
     said = {"duration": 4000.0, "segments": [{"start": s, "end": e, "text": "a bee can sell"} for s, e in spans]}
     for answer, digest in (("bees", bees), ("tides", tides), ("stranger", "ab" * 32)):
-        store.answered(answer, "r1", "transcription", "bees-1", said, digest)
+        heard(store, answer, "r1", "transcription", "bees-1", said, digest)
     for answer in ("bees", "tides", "stranger"):
         for start, end in spans:
             store.feedback(answer, "down", f"{answer} from {start:g}", start, end)

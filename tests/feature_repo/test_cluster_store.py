@@ -6,6 +6,7 @@ import sys
 
 import pandas as pd
 import pytest
+from answered import cited
 from engines import postgres, redis, s3
 
 from feature_repo.paths import REPO
@@ -48,7 +49,7 @@ def test_a_pipeline_fills_redis_and_the_scheduled_job_fills_it_again_after_a_los
     assert pd.read_parquet(tmp_path / "s")["n_tokens"].tolist() == [7] * 20
 
     votes = FeedbackStore()
-    votes.served("r1", "rev", "why?", ["p3", "p4"])
+    cited(votes, "r1", "rev", "why?", ["p3", "p4"])
     votes.feedback("r1", "up")
     votes.close()
     host, port = cluster.split(":")

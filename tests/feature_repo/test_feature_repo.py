@@ -8,6 +8,7 @@ import httpx
 import pandas as pd
 import pytest
 import yaml
+from answered import cited
 
 from feature_repo.paths import REPO, config_file
 from serving.contract.errors import SluiceError
@@ -63,7 +64,7 @@ def test_a_vote_travels_through_feasts_own_server_into_the_features_that_serving
             wait_for(lambda: features.refreshed_at)
             assert features.columns()["n_tokens"].tolist() == [7] * 20 + [0]
             store = FeedbackStore(feature_server=url)
-            store.served("r1", "rev", "why?", ["p3", "p4"])
+            cited(store, "r1", "rev", "why?", ["p3", "p4"])
             store.feedback("r1", "up")
             wait_for(lambda: features.columns()["up"][3] == 1)
             assert features.columns()["shown"].tolist() == [0, 0, 0, 1, 1] + [0] * 16

@@ -12,8 +12,11 @@ import pytest
 import yaml
 from monitoring_files import MONITORING, RULES, plain
 
+from serving.contract.task import all_tasks
 from serving.core.features import OnlineFeatures
 from serving.core.metrics import ServerMetrics
+from serving.core.model import ServedModel
+from serving.core.options import Options
 from serving.feedback import FeedbackStore
 
 ROOT = MONITORING.parents[1]
@@ -71,6 +74,8 @@ def test_whatever_is_asked_for_is_exposed_or_recorded(tmp_path: Path) -> None:
 
     features = OnlineFeatures([], pd.DataFrame({"passage_id": []}))
     server.watch(store, features)
+    for task in all_tasks():
+        ServedModel(Options("m", tmp_path), task, server, store)  # makes its task's figures
     exposed = set(re.findall(r"^# TYPE (\w+)", server.page().decode(), re.MULTILINE))
     exposed |= set(re.findall(r'"(sluice_\w+)"', (ROOT / "components/report/sources.py").read_text()))
     exposed |= set(re.findall(r'"(sluice_\w+)"', (ROOT / "components/report/exporter.py").read_text()))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from answered import cited
 from conftest import Recorder
 from rich.console import Console
 from typer.testing import CliRunner
@@ -78,7 +79,7 @@ def test_the_default_source_is_as_new_as_peoples_votes(monkeypatch: pytest.Monke
     monkeypatch.setenv("SLUICE_FEEDBACK_DB", url)
     assert remote_revision("") == ""
     store = FeedbackStore(url, "")
-    store.served("r1", "rev-1", "where are rows fetched?", ["p0"])
+    cited(store, "r1", "rev-1", "where are rows fetched?", ["p0"])
     store.flush()
     store.feedback("r1", "up", None)
     store.close()

@@ -24,7 +24,8 @@ from serving.core.limits import Limits
 
 OPENAI = "/openai/v1/audio/transcriptions"
 V1, V2 = "/v1/models/ears:predict", "/v2/models/ears/infer"
-LIMITS = Limits(deadline=5, body=20_000, upload=4_000_000, inline=400_000, duration=100, uploads=4)
+LIMITS = Limits(deadline=5, body=20_000)
+OWN = {"max_upload": 4_000_000, "max_inline": 400_000, "max_duration": 100.0, "max_uploads": 4}
 
 
 @dataclass
@@ -54,7 +55,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     toy = ToyListener()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("uploads")))
-        with serving(toy, "ears", LIMITS) as server:
+        with serving(toy, "ears", LIMITS, own=OWN) as server:
             yield Live(server.url, server.grpc, toy, server.client)
 
 
@@ -264,7 +265,7 @@ def test_a_transcript_can_be_corrected_segment_by_segment_and_the_recording_is_k
         inline = {"instances": [{"audio": base64.b64encode(sound).decode()}]}
         answer = live.client.post(V1, json=inline).json()["predictions"][0]
         assert live.client.post("/feedback", json=vote | {"request_id": answer["request_id"]}).status_code == 200
-    rows = corrections("toy").iloc[-4:].to_dict("records")
+    rows = corrections("transcription").iloc[-4:].to_dict("records")
     digests = [sha256(sound).hexdigest() for sound in sounds.values()]
     assert [row["recording"] for row in rows] == [digests[0], digests[0], digests[1], digests[1]]
     row = rows[0]

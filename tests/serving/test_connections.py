@@ -16,12 +16,12 @@ import httpx
 import pytest
 
 from serving.core import bodies, connections
-from serving.core.limits import App, Gate, Intake, Limits, Scope, send_json
+from serving.core.limits import App, Gate, Intake, Large, Limits, Scope, send_json
 from serving.core.metrics import ServerMetrics
 from serving.core.options import Options
 from serving.core.request_log import RequestLog
 from serving.core.server import _listen, _uvicorn
-from serving.transcription.routes import unless_gone
+from serving.core.service import unless_gone
 
 PATH = "/v1/models/m:predict"
 HALF = b"POST " + PATH.encode() + b" HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: %d\r\n\r\nx"
@@ -58,10 +58,10 @@ async def echo(scope: Scope, receive: Any, send: Any) -> None:
 
 
 @contextlib.contextmanager
-def front(limits: Limits, intake: Intake | None = None, app: App = echo) -> Iterator[Front]:
+def front(limits: Limits, intake: Intake | None = None, app: App = echo, large: Large | None = None) -> Iterator[Front]:
     """The gate behind the server's own listener, in front of an application that counts bytes."""
     metrics, log = ServerMetrics("r1"), RequestLog(open(os.devnull, "wb"))  # noqa: SIM115
-    gate = Gate(app, limits, "r1", metrics, log, (lambda _: intake) if intake else None)
+    gate = Gate(app, limits, "r1", metrics, log, (lambda _: intake) if intake else None, large=large)
     listener = _listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     server = _uvicorn(gate, Options("m", Path(), "127.0.0.1", port, grace=1, limits=limits), metrics.refused)
@@ -170,8 +170,8 @@ def test_half_sent_bodies_take_no_place_and_are_given_up() -> None:
 
 def test_slow_uploads_leave_room_for_others_and_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "SLOWEST", 1)  # all of these are fast enough, and yet none may last for hours
-    limits = Limits(deadline=1, body=100, uploads=2, arrival=3)
-    with front(limits, Intake(10_000_000, streamed=True)) as server:
+    limits = Limits(deadline=1, body=100, arrival=3)
+    with front(limits, Intake(10_000_000, streamed=True), large=Large(at_once=2)) as server:
         slow = [server.connect(HALF % 10_000) for _ in range(3)]
         for _ in range(2):
             refused = server.connect(HALF % 10_000)
@@ -189,8 +189,8 @@ def test_slow_uploads_leave_room_for_others_and_end(monkeypatch: pytest.MonkeyPa
 
 def test_a_sluggish_upload_gives_its_place_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "SLOWEST", 1)
-    limits = Limits(deadline=1, body=100, uploads=2)
-    with front(limits, Intake(10_000_000, streamed=True)) as server:
+    limits = Limits(deadline=1, body=100)
+    with front(limits, Intake(10_000_000, streamed=True), large=Large(at_once=2)) as server:
         slow = [server.connect(HALF % 10_000 + b"yyyy" * at) for at in (1, 2, 3)]
         time.sleep(1.2)
         assert server.ask(b"x" * 5_000) == 200
@@ -201,7 +201,7 @@ def test_a_sluggish_upload_gives_its_place_to_the_next(monkeypatch: pytest.Monke
 
 
 def test_whoever_takes_longest_gives_way_when_bodies_fill_the_memory_kept_for_them() -> None:
-    with front(Limits(uploads=1, inline=300_000)) as server:
+    with front(Limits(), large=Large(held=300_000)) as server:
         first = server.connect(HALF % 200_000 + b"y" * 150_000)
         time.sleep(0.2)
         second = server.connect(HALF % 200_000 + b"y" * 190_000)

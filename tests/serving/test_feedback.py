@@ -6,6 +6,7 @@ from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from answered import cited, heard
 from sqlalchemy import select
 
 from serving.contract.errors import SluiceError
@@ -31,8 +32,8 @@ def totals(url: str) -> dict[str, tuple[int, int, int]]:
 
 
 def test_a_vote_counts_for_every_passage_of_its_answer_and_becomes_a_labelled_row(store, url):
-    store.served("r1", "codebase-00001", "How is padding chosen?", ["a", "b"])
-    store.served("r2", "codebase-00002", "What is a head mask?", ["b"])
+    cited(store, "r1", "codebase-00001", "How is padding chosen?", ["a", "b"])
+    cited(store, "r2", "codebase-00002", "What is a head mask?", ["b"])
     row = store.feedback("r1", "up", "  See pad().  ")
     store.flush()
     assert (row["revision"], row["passage_ids"], row["correction"]) == ("codebase-00001", ["a", "b"], "See pad().")
@@ -43,7 +44,7 @@ def test_a_vote_counts_for_every_passage_of_its_answer_and_becomes_a_labelled_ro
 
 
 def test_a_second_vote_on_the_same_answer_replaces_the_first(store, url):
-    store.served("r1", "rev", "why?", ["a"])
+    cited(store, "r1", "rev", "why?", ["a"])
     for vote in ("up", "up", "down"):
         store.feedback("r1", vote)
     assert totals(url) == {"a": (1, 0, 1)}
@@ -55,17 +56,15 @@ def test_a_second_vote_on_the_same_answer_replaces_the_first(store, url):
     [("nobody", "up", None, "unknown"), ("r1", "meh", None, "'up' or 'down'"), ("r1", "up", "x" * 5000, "4000")],
 )
 def test_bad_feedback_is_refused_with_a_sentence(store, request_id, vote, correction, complaint):
-    store.served("r1", "rev", "why?", ["a"])
+    cited(store, "r1", "rev", "why?", ["a"])
     with pytest.raises(SluiceError, match=complaint):
         store.feedback(request_id, vote, correction)
 
 
 def test_a_correction_of_a_transcripts_part_becomes_a_row_with_the_lecture_and_its_times(store, url):
     segments = [{"start": 0.0, "end": 2.5, "text": "Hello their."}, {"start": 2.5, "end": 4.0, "text": "Bye."}]
-    store.answered(
-        "t1", "lectures-00001", "transcription", "rivers", {"text": "Hello their. Bye.", "segments": segments}
-    )
-    store.answered("t2", "lectures-00001", "highlights", "rivers", {"bullets": segments[:1], "segments": segments})
+    heard(store, "t1", "lectures-00001", "transcription", "rivers", {"text": "Hello their. Bye.", "segments": segments})
+    heard(store, "t2", "lectures-00001", "highlights", "rivers", {"bullets": segments[:1], "segments": segments})
     store.feedback("t1", "down", "Hello.", 0.0, 2.5)
     store.feedback("t1", "down", "Hello there.", 0.0, 2.5)
     store.feedback("t1", "up")
@@ -83,9 +82,9 @@ def test_a_correction_of_a_transcripts_part_becomes_a_row_with_the_lecture_and_i
 def test_votes_are_counted_by_the_revision_that_answered_and_from_a_time_on(store, url):
     assert votes_by_revision(0, url).empty
     for n in range(3):
-        store.served(f"p{n}", f"rev-{n % 2}", "why?", ["a"])
+        cited(store, f"p{n}", f"rev-{n % 2}", "why?", ["a"])
         store.feedback(f"p{n}", "down")
-    store.answered("t", "rev-1", "highlights", "rivers", {"bullets": [{"start": 0.0, "end": 1.0, "text": "A."}]})
+    heard(store, "t", "rev-1", "highlights", "rivers", {"bullets": [{"start": 0.0, "end": 1.0, "text": "A."}]})
     store.feedback("p0", "up")
     store.feedback("t", "down", None, 0.0, 1.0)
     counted = votes_by_revision(time.time() - 60, url)
@@ -107,7 +106,7 @@ def test_two_revisions_that_share_the_database_lose_no_count(url):
 
     def answer(which: int) -> None:
         for n in range(200):
-            stores[which].served(f"{which}-{n}", f"rev-{which}", "why?", ["a", "b"])
+            cited(stores[which], f"{which}-{n}", f"rev-{which}", "why?", ["a", "b"])
 
     threads = [threading.Thread(target=answer, args=(which,)) for which in range(2)]
     [thread.start() for thread in threads]
@@ -121,7 +120,7 @@ def test_answers_wait_for_a_database_that_cannot_be_opened_and_never_hold_up_a_r
     (tmp_path / "feedback.db").mkdir()
     store = FeedbackStore(url, feature_server="", queue_size=10)
     for n in range(50):
-        store.served(f"r{n}", "rev", "why?", ["a"])
+        cited(store, f"r{n}", "rev", "why?", ["a"])
         if n == 0:
             while not store.failures["unwritten"]:
                 time.sleep(0.01)
@@ -149,7 +148,7 @@ class PushServer(BaseHTTPRequestHandler):
 def test_answers_without_a_vote_are_forgotten_after_the_days_that_were_said(url):
     first = FeedbackStore(url, feature_server="")
     for request in ("new", "old", "voted"):
-        first.served(request, "r1", "why?", ["p1"])
+        cited(first, request, "r1", "why?", ["p1"])
     first.flush()
     first.feedback("voted", "up")
     first.close()
@@ -158,7 +157,7 @@ def test_answers_without_a_vote_are_forgotten_after_the_days_that_were_said(url)
         aged = served.update().where(served.c.request_id != "new").values(at=utc_now() - timedelta(days=8))
         connection.execute(aged)
     later = FeedbackStore(url, feature_server="", keep_days=7)
-    later.served("newest", "r1", "why?", ["p1"])
+    cited(later, "newest", "r1", "why?", ["p1"])
     for _ in range(100):  # it looks once an hour, and at its start
         with engine.begin() as connection:
             left = set(connection.execute(select(served.c.request_id)).scalars())
@@ -174,7 +173,7 @@ def test_totals_that_could_not_be_pushed_are_pushed_later(url):
     server = ThreadingHTTPServer(("127.0.0.1", 0), PushServer, bind_and_activate=False)
     server.server_bind()
     store = FeedbackStore(url, f"http://127.0.0.1:{server.server_port}/", push_every_s=60)
-    store.served("r1", "rev", "why?", ["b", "a"])
+    cited(store, "r1", "rev", "why?", ["b", "a"])
     store.feedback("r1", "up")
     while not store.failures["unpushed"]:
         time.sleep(0.01)

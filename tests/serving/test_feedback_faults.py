@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from answered import cited, heard
 from engines import free_port, postgres
 from sqlalchemy import create_engine, inspect, text
 from threaded import serving
@@ -56,14 +57,14 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_a_row_that_cannot_be_written_is_set_aside_and_its_neighbours_are_kept(url: str) -> None:
     store = FeedbackStore(url, feature_server="")
     for n in range(40):
-        store.served(f"r{n}", "rev", "why?", ["a"])
+        cited(store, f"r{n}", "rev", "why?", ["a"])
         if n in (0, 17, 39):
-            store.served(f"bad{n}", None, "no revision", ["a"])  # type: ignore[arg-type]
-            store.served(f"odd{n}", "rev", "no JSON", [object()])  # type: ignore[list-item]
-            store.served(f"list{n}", "rev", ["no text"], ["a"])  # type: ignore[arg-type]
-            store.served(f"long{n}", "rev", "why?", ["a", 1 << 70])  # type: ignore[list-item]
-            store.answered(f"time{n}", "rev", "toy", "talk", {"duration": object()})
-            store.answered(f"list{n}", "rev", "toy", "talk", {"duration": [1, 2]})
+            cited(store, f"bad{n}", None, "no revision", ["a"])  # type: ignore[arg-type]
+            cited(store, f"odd{n}", "rev", "no JSON", [object()])  # type: ignore[list-item]
+            cited(store, f"list{n}", "rev", ["no text"], ["a"])  # type: ignore[arg-type]
+            cited(store, f"long{n}", "rev", "why?", ["a", 1 << 70])  # type: ignore[list-item]
+            heard(store, f"time{n}", "rev", "transcription", "talk", {"duration": object()})
+            heard(store, f"list{n}", "rev", "transcription", "talk", {"duration": [1, 2]})
     store.flush()
     assert store.alive and store.failures == {"dropped": 0, "rejected": 18, "unwritten": 0, "unpushed": 0}
     assert store.feedback("r39", "up")["counted"] == "new"
@@ -73,8 +74,8 @@ def test_a_row_that_cannot_be_written_is_set_aside_and_its_neighbours_are_kept(u
 
 def test_text_that_no_database_takes_is_cleaned_wherever_it_comes_from(url: str) -> None:
     store = FeedbackStore(url, feature_server="")
-    store.served("cited", "rev\0", "why\0 \ud800?", ["a\0"])
-    store.answered("heard", "rev", "transcription", "talk\0\udc00", SAID)
+    cited(store, "cited", "rev\0", "why\0 \ud800?", ["a\0"])
+    heard(store, "heard", "rev", "transcription", "talk\0\udc00", SAID)
     store.feedback("cited", "up", "be\0cause \udfff")
     store.feedback("heard", "down", "one two\0", 0.0, 2.0)
     store.close()
@@ -97,13 +98,13 @@ def test_text_that_no_database_takes_is_cleaned_wherever_it_comes_from(url: str)
 
 def test_a_database_that_comes_back_empty_is_filled_again(url: str) -> None:
     store, engine = FeedbackStore(url, feature_server=""), create_engine(url)
-    store.served("r1", "rev", "why?", ["a"])
+    cited(store, "r1", "rev", "why?", ["a"])
     store.flush()
     with engine.begin() as connection:
         for table in inspect(connection).get_table_names():
             connection.exec_driver_sql(f"DROP TABLE {table}")
     engine.dispose()
-    store.served("r2", "rev", "why?", ["a"])
+    cited(store, "r2", "rev", "why?", ["a"])
     store.flush()
     assert store.feedback("r2", "up")["counted"] == "new" and store.failures["unwritten"] == 1
     store.close()
@@ -132,7 +133,7 @@ def test_a_database_of_before_there_were_voters_keeps_its_votes_and_takes_new_on
     engine.dispose()
     for _ in range(2):  # the second one finds what the first one made
         store = FeedbackStore(url, feature_server="")
-        store.answered("new", "rev", "transcription", "talk", SAID, "ab" * 32)
+        heard(store, "new", "rev", "transcription", "talk", SAID, "ab" * 32)
         assert store.feedback("old", "down", client="somebody")["revision"] == "rev"
         store.close()
     assert labelled(url)["vote"].tolist() == ["down"]  # one up, one down: the latest
@@ -154,7 +155,7 @@ def broken(file: Path, fault: str) -> Iterator[None]:
         yield
         return
     first = FeedbackStore(f"sqlite:///{file}", feature_server="")
-    first.served("r1", "rev", "why? " * 5000, ["a"])
+    cited(first, "r1", "rev", "why? " * 5000, ["a"])
     first.close()
     if fault == "locked":
         with closing(sqlite3.connect(file, isolation_level=None)) as other:
@@ -180,7 +181,7 @@ def test_a_vote_that_cannot_be_noted_is_to_be_sent_again_and_answers_go_on(tmp_p
         store = FeedbackStore(f"sqlite:///{file}", feature_server="")
         error = refused(store, 1.0, "x" * 4000)
         assert (error.status, error.headers) == (503, {"retry-after": "5"}) and "send the vote again" in str(error)
-        store.served("r2", "rev", "why?", ["a"])
+        cited(store, "r2", "rev", "why?", ["a"])
         assert store.alive
     store.close()
 
@@ -190,7 +191,7 @@ def test_a_database_server_that_says_nothing_is_not_waited_for() -> None:
         port = silent.getsockname()[1]
         store = FeedbackStore(f"postgresql+psycopg://sluice:x@127.0.0.1:{port}/feedback", feature_server="")
         assert refused(store, 0.5).status == 503
-        store.served("r1", "rev", "why?", ["a"])
+        cited(store, "r1", "rev", "why?", ["a"])
         assert store.alive
     store.close()
 
@@ -198,7 +199,7 @@ def test_a_database_server_that_says_nothing_is_not_waited_for() -> None:
 def test_a_vote_on_an_answer_that_waits_for_the_database_is_to_be_sent_again(tmp_path: Path) -> None:
     (tmp_path / "feedback.db").mkdir()
     store = FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}", feature_server="")
-    store.served("r1", "rev", "why?", ["a"])
+    cited(store, "r1", "rev", "why?", ["a"])
     while not store.failures["unwritten"]:
         time.sleep(0.01)
     assert refused(store).status == 503
@@ -306,7 +307,7 @@ def test_a_total_that_the_feature_server_refuses_holds_up_no_other(tmp_path: Pat
     thread.start()
     address = f"http://127.0.0.1:{http.server_port}"
     store = FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}", address, push_every_s=60)
-    store.served("r1", "rev", "why?", ["a", "bad", "c", "d", "e"])
+    cited(store, "r1", "rev", "why?", ["a", "bad", "c", "d", "e"])
     store.close()
     http.shutdown()
     http.server_close()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from answered import cited, heard
 from typer.testing import CliRunner
 
 from pipelines.cli import app
@@ -34,8 +35,8 @@ def url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def store(url: str) -> Iterator[FeedbackStore]:
     store = FeedbackStore(url, feature_server="")
-    store.served("cited", "rev-1", "why?", ["a", "b"])
-    store.answered("heard", "rev-2", "transcription", "talk", SAID, HEARD)
+    cited(store, "cited", "rev-1", "why?", ["a", "b"])
+    heard(store, "heard", "rev-2", "transcription", "talk", SAID, HEARD)
     yield store
     store.close()
 
@@ -62,7 +63,7 @@ def test_many_parts_of_one_transcript_are_one_vote_of_a_voter(store: FeedbackSto
 
 def test_a_client_votes_so_often_and_no_more_and_others_are_not_held_up(url: str) -> None:
     store = FeedbackStore(url, feature_server="", votes_a_minute=5)
-    store.served("r", "rev", "why?", ["a"])
+    cited(store, "r", "rev", "why?", ["a"])
 
     async def cast(address: str, identity: str = "") -> str:
         try:
@@ -108,7 +109,7 @@ def test_times_that_are_no_seconds_are_refused(value: object) -> None:
 
 
 def test_a_correction_is_a_proposal_until_somebody_accepts_it_by_name(store: FeedbackStore, url: str) -> None:
-    store.answered("again", "rev-2", "transcription", "talk", SAID, OTHER)  # another recording of the same name
+    heard(store, "again", "rev-2", "transcription", "talk", SAID, OTHER)  # another recording of the same name
     store.feedback("heard", "down", "two", 2.0, 4.5, "ada")
     store.feedback("again", "down", "too", 2.0, 4.5, "bob")
     store.feedback("heard", "down", "end\x1b[31m", 6.0, 8.0, "bob")
@@ -155,7 +156,7 @@ def test_decisions_travel_as_a_file(store: FeedbackStore, url: str, tmp_path: Pa
 def test_a_correction_of_a_recording_that_nobody_knows_wants_its_file(
     store: FeedbackStore, url: str, tmp_path: Path
 ) -> None:
-    store.answered("old", "rev-2", "transcription", "talk", SAID)
+    heard(store, "old", "rev-2", "transcription", "talk", SAID)
     store.feedback("old", "down", "two", 2.0, 4.5)
     (one,) = all_corrections(url)
     with pytest.raises(SluiceError, match="--recording"):

@@ -139,6 +139,7 @@ def test_the_served_model_lets_the_generator_write_from_its_own_sources(
     endpoint: Any, tiny_bundle: Path, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from serving.contract.load import load
+    from serving.contract.task import find_task
     from serving.core.metrics import ServerMetrics
     from serving.core.model import ServedModel
     from serving.core.options import Options
@@ -151,7 +152,7 @@ def test_the_served_model_lets_the_generator_write_from_its_own_sources(
     questions = pd.read_parquet(tiny_data / "questions.parquet")["question"].head(20)
 
     async def play() -> Any:
-        model = ServedModel(Options("codebase", tiny_bundle), metrics, feedback)
+        model = ServedModel(Options("codebase", tiny_bundle), find_task("retrieval"), metrics, feedback)
         predictor: Any = load(tiny_bundle)
         predictor.calibration = replace(predictor.calibration, threshold=0.0)  # so small a bundle is never sure
         model.serve(predictor)

@@ -7,7 +7,7 @@ from typing import Any
 from serving.contract.access import EVERYBODY, Access
 from serving.core.bodies import SLOWEST
 from serving.core.call import current
-from serving.core.limits import App, Gate, Intake, Limits, Message, send_json
+from serving.core.limits import App, Gate, Intake, Large, Limits, Message, send_json
 from serving.core.metrics import ServerMetrics
 from serving.core.request_log import RequestLog
 
@@ -54,7 +54,9 @@ def through(
     """Send clients through one gate at once; the log and the metrics page."""
     stream = io.BytesIO()
     metrics, log = ServerMetrics("r1"), RequestLog(stream)
-    gate = Gate(app, limits, "r1", metrics, log, None if intake is None else lambda scope: intake, access)
+    gate = Gate(
+        app, limits, "r1", metrics, log, None if intake is None else lambda scope: intake, access, Large(at_once=1)
+    )
 
     async def play() -> None:
         await asyncio.gather(*(gate(client.scope, client.receive, client.send) for client in clients))
@@ -119,7 +121,7 @@ def test_large_bodies_have_places_of_their_own_and_small_ones_pass_them() -> Non
         await asyncio.sleep(0.05)
         await send_json(send, 200, {})
 
-    limits = Limits(in_flight=9, deadline=0.3, body=100, upload=1000, uploads=1)
+    limits = Limits(in_flight=9, deadline=0.3, body=100)
     large = [Client(b"x" * 300, headers=[(b"content-length", b"300")]) for _ in range(3)]
     small = Client(b"x" * 50, headers=[(b"content-length", b"50")])
     endless = Client(*[b"x" * 400] * 3)

@@ -198,7 +198,7 @@ class Ears(ToyListener):
 @pytest.fixture(scope="module")
 def ears() -> Iterator[tuple[Ears, httpx.Client]]:
     toy = Ears()
-    with serving(toy, "ears", Limits(deadline=30, duration=300)) as server:
+    with serving(toy, "ears", Limits(deadline=30), own={"max_duration": 300}) as server:
         yield toy, server.client
 
 

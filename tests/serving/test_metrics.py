@@ -11,6 +11,7 @@ import kserve
 import numpy as np
 import pandas as pd
 import pytest
+from answered import cited
 from prometheus_client.parser import text_string_to_metric_families
 
 from load_tests.slo import read_slo
@@ -35,9 +36,9 @@ def samples(metrics: ServerMetrics) -> dict[tuple[str, str], float]:
 
 def test_an_answer_counts_its_text_and_every_confidence_it_gives() -> None:
     metrics = ServerMetrics("r1")
-    metrics.answer(["where is the gate?", 5, ""], {"confidence": 0.95, "sources": []})
-    metrics.answer([None, [("one", 0.0, 1.0), ("two", None, None)]], {"bullets": []})
-    metrics.answer([], {"segments": [{"confidence": 0.15}, {"confidence": 0.55}]})
+    metrics.answer(["where is the gate?", 5, ""], [0.95])
+    metrics.answer([None, [("one", 0.0, 1.0), ("two", None, None)]], [None])
+    metrics.answer([], [0.15, 0.55])
     found = samples(metrics)
     assert found["sluice_confidence_count", "{}"] == 3
     assert found["sluice_confidence_bucket", '{"le": "0.2"}'] == 1
@@ -57,7 +58,7 @@ def test_the_page_shows_what_feedback_lost_and_when_features_were_read(tmp_path:
     features.close()
     store.close()
     for _ in range(4):  # nobody takes them any more: one fits the queue
-        store.served("r", "r1", "why?", ["a"])
+        cited(store, "r", "r1", "why?", ["a"])
     assert features.live and not alone.live
     metrics.watch(store=store)
     metrics.watch(features=features)

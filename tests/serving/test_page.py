@@ -19,14 +19,16 @@ from serving.core.peers import addresses
 from serving.feedback import corrections, labelled
 
 SAMPLES = Path(__file__).parents[2] / "components/recordings/samples"
-LIMITS = Limits(upload=10_000_000)
+LIMITS, OWN = Limits(), {"max_upload": 10_000_000}
 
 
 class FirstAndLast:
     """A summary in a few lines: the first and the last segment."""
 
     bundle = Bundle.model_construct(
-        task="short", inputs={"properties": {"segments": {"type": "array"}, "text": {"type": "string"}}}, outputs={}
+        task="highlights",
+        inputs={"properties": {"segments": {"type": "array"}, "text": {"type": "string"}}},
+        outputs={},
     )
 
     def parse(self, payload: dict[str, Any]) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def house(tiny_bundle: Path) -> Iterator[House]:
     patch = pytest.MonkeyPatch()
     with serving(FirstAndLast(), "short", LIMITS) as short, serving(retriever, "asks", LIMITS) as asks:
         patch.setenv("SLUICE_PEERS", f"short={short.url},asks={asks.url},gone=http://127.0.0.1:9")
-        with serving(toy, "ears", LIMITS) as ears:
+        with serving(toy, "ears", LIMITS, own=OWN) as ears:
             patch.undo()
             yield House(ears, short, asks, toy)
 
@@ -107,7 +109,7 @@ def test_who_votes_through_a_peer_counts_for_themselves_where_the_peer_trusts_it
         monkeypatch.setenv("SLUICE_PEERS", f"asks={asks.url}")
         form = {"file": ("hum.wav", wav(1))}
         about = asks.client.post("/v1/models/asks:predict", files=form).json()["request_id"]
-        with serving(ToyListener(), "ears", LIMITS, access=proxies) as ears:
+        with serving(ToyListener(), "ears", LIMITS, own=OWN, access=proxies) as ears:
             for who in (b"192.0.2.1", b"192.0.2.2", b"\xff odd", b"192.0.2.1"):
                 vote = {"request_id": about, "vote": "up"}
                 told = ears.client.post("/peers/asks/feedback", json=vote, headers=[(b"x-forwarded-for", who)])
@@ -119,7 +121,7 @@ def test_a_peer_is_asked_with_the_askers_own_key_or_else_with_the_servers(monkey
     keys = read_access({"SLUICE_API_KEYS": "anna:anna-0123456789abcdef,ears:ears-0123456789abcdef"})
     with serving(ToyListener(), "asks", LIMITS, access=keys) as asks:
         monkeypatch.setenv("SLUICE_PEERS", f"asks={asks.url}")
-        with serving(ToyListener(), "ears", LIMITS) as ears:
+        with serving(ToyListener(), "ears", LIMITS, own=OWN) as ears:
             refused = ears.client.get("/peers/asks/capabilities")
             assert (refused.status_code, refused.headers["www-authenticate"][:6]) == (401, "Bearer")
             anna = {"authorization": "Bearer anna-0123456789abcdef"}
@@ -182,7 +184,7 @@ def test_a_lecture_is_heard_corrected_put_in_short_and_asked_about(
     browser.type("a hum")
     browser.press("#segments li:nth-child(2) form button")
     browser.wait("document.querySelector('#segments li:nth-child(2) .said').textContent === 'a hum'")
-    row = corrections("toy").iloc[-1]
+    row = corrections("transcription").iloc[-1]
     assert (row["name"], row["start"], row["end"], row["correction"]) == ("hum", 1, 2, "a hum")
     browser.press("#short-vote [data-vote=down]")
     browser.wait("document.activeElement.matches('#short-vote textarea')")
@@ -207,7 +209,7 @@ def test_a_sample_lecture_plays_beside_what_a_whisper_makes_of_it(
 ) -> None:
     browser.errors.clear()
     sample = SAMPLES / name
-    with serving(load(tiny_speech / "bundle"), "ears", LIMITS) as ears:
+    with serving(load(tiny_speech / "bundle"), "ears", LIMITS, own=OWN) as ears:
         browser.open(ears.url)
         browser.wait("document.querySelector('#take:not([hidden])')")
         browser.choose("#file", sample)
@@ -273,7 +275,7 @@ def test_the_page_asks_for_a_key_once_and_sends_it_with_everything(browser: Brow
     typed = "sessionStorage.asked = 1 + Number(sessionStorage.asked ?? 0)"
     prompt = f"window.prompt = () => ({typed}) > 1 ? 'anna-0123456789abcdef' : 'mistyped-0123456789'"
     script = browser.call("Page.addScriptToEvaluateOnNewDocument", source=prompt)["identifier"]
-    with serving(ToyListener(), "ears", LIMITS, access=keys) as ears:
+    with serving(ToyListener(), "ears", LIMITS, own=OWN, access=keys) as ears:
         browser.open(ears.url)
         browser.wait("document.querySelector('#take:not([hidden])')")
         browser.choose("#file", tmp_path / "hum.wav")

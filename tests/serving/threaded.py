@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from serving.contract.task import find_task
 from serving.core.limits import Limits
 from serving.core.options import Options
 from serving.core.server import Server
@@ -34,7 +35,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(predictor: Any, name: str, limits: Limits, **more: Any) -> Iterator[Live]:
-    """``predictor`` behind a whole server as ``name``, revision name-1, four items a batch."""
+    """``predictor`` behind a whole server of its task as ``name``, revision name-1, four items a batch."""
     http, grpc = free_port(), free_port()
     options = Options(
         name, Path(), "127.0.0.1", http, grpc, max_batch=4, drain=0, revision=f"{name}-1", limits=limits, **more
@@ -42,7 +43,7 @@ def serving(predictor: Any, name: str, limits: Limits, **more: Any) -> Iterator[
     started: list[Any] = []
 
     async def live() -> None:
-        server = Server(options, lambda _: predictor)
+        server = Server(options, find_task(predictor.bundle.task), lambda _: predictor)
         started.extend((server, asyncio.get_running_loop()))
         await server.live()
 

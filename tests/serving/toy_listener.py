@@ -56,7 +56,8 @@ class ToyListener:
         self.go.set()
         audio = {"type": "string", "contentEncoding": "base64"}
         self.bundle = Bundle.model_construct(
-            task="toy", inputs={"properties": {"audio": audio, "language": {"type": "string"}}, "required": ["audio"]},
+            task="transcription",
+            inputs={"properties": {"audio": audio, "language": {"type": "string"}}, "required": ["audio"]},
             outputs={"properties": {"text": {"type": "string"}, "segments": {"type": "array"}}},
         )  # fmt: skip
 
