@@ -94,6 +94,10 @@ class Task:
         """What feedback keeps of the answer to a parsed instance; None: nothing, so that it cannot be voted on."""
         return Remembered()
 
+    def join(self, previous: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """One answer of another model's, which an InferenceGraph handed on as an instance, and of this one's."""
+        return previous | result
+
     def is_correct(self, prediction: Mapping[str, Any], expect: Mapping[str, Any]) -> bool | None:
         """Does ``prediction`` (one of a v1 answer) say what the label ``expect`` says? None: the label does not tell.
 

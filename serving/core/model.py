@@ -4,7 +4,6 @@ Nothing here knows a task: instances and results are dicts whose fields the bund
 does in its own way it does in its `serving.core.service.Service`.
 """
 
-import operator
 from collections.abc import Sequence, Set
 from typing import Any
 
@@ -40,6 +39,7 @@ class ServedModel(kserve.Model):
         self._predictor: Predictor | None = None
         self._batcher: Batcher | None = None
         self.fields: tuple[str, ...] = ()
+        self._added: Set[str] = frozenset()
         self.draining = False
         self.service = task.service(self) or Service(self)
 
@@ -49,6 +49,7 @@ class ServedModel(kserve.Model):
         self._predictor = predictor
         self._batcher = Batcher(works, self.max_batch, self._options.max_queue, self.metrics)
         self.fields = tuple(predictor.bundle.inputs.get("properties", ()))
+        self._added = _SIGNATURE.difference(self.fields)
         self.metrics.queue_limit.set(self._options.max_queue)
         self.ready = True
 
@@ -94,8 +95,7 @@ class ServedModel(kserve.Model):
         payloads, previous = _v1_instances(payload, self.inputs.get("properties", {}))
         results = await self._answer(payloads)
         if previous:
-            join = getattr(self._predictor, "join", operator.or_)
-            results = [join(before, result) for before, result in zip(previous, results, strict=True)]
+            results = [self.task.join(*pair) for pair in zip(previous, results, strict=True)]
         return {"predictions": results, "revision": self.revision, "request_id": call.request_id}
 
     async def submit(self, kind: str, items: list[Any]) -> list[Any]:
@@ -142,8 +142,7 @@ class ServedModel(kserve.Model):
         if len(payloads) > self.limits.items:
             raise invalid(f"{len(payloads)} instances; at most {self.limits.items} a request")
         names = [_name_of(payload) for payload in payloads]
-        added = _SIGNATURE.difference(self.fields)
-        payloads = [_without(payload, added) for payload in payloads]
+        payloads = [_without(payload, self._added) for payload in payloads]
         places = [f"instance {at}: " if len(payloads) > 1 else "" for at in range(len(payloads))]
         instances = [await self.service.parse(*pair) for pair in zip(payloads, places, strict=True)]
         return self.sign(instances, await self.service.answer(instances), names)

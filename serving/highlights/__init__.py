@@ -40,6 +40,11 @@ class Highlights(Task):
         parts = [(part.get("start"), part.get("end"), part.get("text", "")) for part in result.get("bullets", ())]
         return Remembered(parts=parts, duration_s=result.get("duration"))
 
+    def join(self, previous: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
+        """One answer of a transcriber's and this one's: transcript, segments, bullets, and what else was said."""
+        rest = {name: value for name, value in previous.items() if name != "text"}
+        return {**rest, "transcript": previous.get("text", ""), **result}
+
     def is_correct(self, prediction: Mapping[str, Any], expect: Mapping[str, Any]) -> bool | None:
         """Whether the bullets share enough words with ``expect["bullets"]``, F1 0.2 or more."""
         if not expect.get("bullets"):

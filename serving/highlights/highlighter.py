@@ -71,10 +71,5 @@ class Highlighter:
         """Tokens that the encoder reads of each text, after truncation: int32 [n]."""
         return self.encoder.count_tokens(texts)
 
-    def join(self, previous: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-        """One answer of a transcriber's and this one's: transcript, segments, bullets, and what else was said."""
-        rest = {name: value for name, value in previous.items() if name != "text"}
-        return {**rest, "transcript": previous.get("text", ""), **result}
-
     def close(self) -> None:
         """Nothing runs in the background."""

@@ -7,6 +7,7 @@ import pytest
 from serving.contract.bundle import Bundle
 from serving.contract.errors import SluiceError
 from serving.contract.load import load
+from serving.highlights import TASK
 from serving.highlights.features import CENTROID, NAMES, of_texts, with_centroid
 from serving.highlights.head import Head
 from serving.highlights.schema import INPUTS, OUTPUTS, read
@@ -70,7 +71,7 @@ def test_a_transcript_comes_back_with_the_bullets_and_their_times(predictor):
     for bullet in result["bullets"]:
         assert bullet["start"] == pytest.approx(5.0 * bullet["sentence"], abs=0.01)
         assert bullet["end"] == pytest.approx(5.0 * bullet["sentence"] + 4)
-    joined = predictor.join(answer, result)
+    joined = TASK.join(answer, result)
     assert "text" not in joined and joined["duration"] == 50.0 and joined["bullets"] == result["bullets"]
 
 

@@ -39,9 +39,6 @@ class FirstAndLast:
     def predict(self, instances: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return [{"bullets": [i["segments"][0], i["segments"][-1]], "length_ratio": 0.5} for i in instances]
 
-    def join(self, previous: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
-        return {"transcript": previous["text"], "segments": previous["segments"], **result}
-
     def close(self) -> None:
         pass
 
