@@ -12,6 +12,15 @@ from components.common.spec import Spec, read_spec
 from serving.contract.errors import SluiceError
 
 Ids = list[list[int]]
+SAMPLES = (
+    "How do I load a tokenizer from a local directory?",
+    "def forward(self, input_ids, attention_mask=None): return self.encoder(input_ids, attention_mask)",
+    "Why is the learning rate warmed up?",
+    "class Trainer: runs the training loop, saves checkpoints and logs metrics. " * 8,
+    "",
+    "Größe der Stichprobe, 注意力掩码, emoji 🙂",
+)
+"""Short, long, code, prose, empty, non-English: on every length and kind of token merging must change nothing."""
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, spec: Spec) -> torch.Tensor:
@@ -90,3 +99,13 @@ class TorchEncoder:
             vectors = self.embed_sorted(self.tokenize(texts), batch).cpu().numpy()
         self.model.train(was_training)
         return vectors
+
+
+def subject(directory: Path | str) -> TorchEncoder:
+    """The encoder of a model directory."""
+    return TorchEncoder(directory)
+
+
+def outputs(encoder: TorchEncoder) -> np.ndarray:
+    """Normalised embeddings float32 [n, dim] of `SAMPLES`."""
+    return encoder.encode(SAMPLES)

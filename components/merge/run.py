@@ -21,7 +21,7 @@ def merge(base: Path | str, adapter: Path | str, merged: Path | str) -> dict[str
     float32: the largest absolute difference must stay under 1e-4, else `SluiceError` and nothing is written. Metrics:
     that difference, and ``mean_shift_cosine``, how far the adapter moved the outputs from the base's (1 is not at all).
     """
-    from components.train.lora import load_adapter
+    from components.common.lora import load_adapter
 
     if not (Path(adapter) / "adapter_config.json").is_file():
         raise SluiceError(f"{adapter}: no adapter_config.json, so no adapter to merge; run components/train first")

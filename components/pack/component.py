@@ -22,7 +22,7 @@ def pack(
         variants: Directory that quantize wrote: variants, tokenizer, variants.json, which names the task.
         corpus: The task's corpus (parquet), as validation left it; a retriever indexes all of it.
         examples: The task's examples (parquet); those of split val fit what is fitted here.
-        settings: Section `pack` of the system's YAML (components/pack/settings.py and the task's own beside it).
+        settings: Section `pack` of the system's YAML (components/pack/packing.py and the task's own beside it).
         bundle: The directory that `serving.contract.load` opens.
         metrics: Figures of the val examples that nothing was fitted on.
         frame: Features of every row as of each day of asking (parquet, from featurize), where the system has them.

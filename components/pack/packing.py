@@ -1,10 +1,19 @@
-"""What the packing of any task is given and gives."""
+"""What the packing of any task is told, is given and gives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from components.common.step import Settings
+
+
+class PackSettings(Settings):
+    """Section ``pack``; tasks add their own. ``mlflow_run``: the run that tracked the training, for the lineage."""
+
+    system: str = "codebase"
+    mlflow_run: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from components.pack.packing import Given
+from components.pack.packing import Given, PackSettings
 from components.pack.sbom import write_sbom
-from components.pack.settings import PackSettings
 from components.tasks import find
 from serving.contract.bundle import Bundle, Lineage
 from serving.contract.errors import SluiceError

@@ -21,7 +21,7 @@ def quantize(
         model: Model directory (base or merged); its sluice.json names the task.
         corpus: The task's corpus (parquet); what belongs to split "val" is what quality is measured on.
         examples: The task's examples (parquet) of split "val".
-        settings: Section "quantize" (components/quantize/settings.py and the task's own beside it).
+        settings: Section "quantize" (components/quantize/variants.py and the task's own beside it).
         variants: Directory with tokenizer.json, the ONNX variants and variants.json (bytes, p50 in ms, quality).
         verdict: JSON list with the verdict of gate "quantisation".
         report: Page with sizes, latencies and qualities.

@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from components.quantize.settings import QuantizeSettings
+from pydantic import Field
+
+from components.common.step import Settings
 from serving.contract.verdict import Verdict
 
 Figures = Mapping[str, Mapping[str, float]]
@@ -12,6 +14,20 @@ REFERENCE = "fp32"
 CLOSE = 1.1
 MAX_DIFFERENCE = 1e-3
 """Largest absolute difference that the exported graph may have from torch."""
+
+
+class QuantizeSettings(Settings):
+    """Section ``quantize``; each task adds how its quality is measured (components/tasks/<task>).
+
+    ``min_smaller``: share of bytes INT8 must save; ``min_retained``: share of fp32's quality a variant must keep;
+    ``repeats``: samples of latency; ``threads`` of one session, as in serving.
+    """
+
+    min_smaller: float = Field(0.74, ge=0, lt=1)
+    min_retained: float = Field(0.99, ge=0, le=1)
+    repeats: int = Field(60, ge=3)
+    threads: int = Field(1, ge=1)
+    seed: int = 17
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def recordings(
     Returns:
         The ids of the lectures.
     """
+    from components.recordings.read import RecordingSettings
     from components.recordings.run import recordings as run
-    from components.recordings.settings import RecordingSettings
 
     return run(source, RecordingSettings.model_validate(settings), recordings.path, report.path)

@@ -7,12 +7,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
+from pydantic import Field
 
 from components.common.recordings import version_of, write_stage
 from components.common.records import mended
+from components.common.step import Settings
 from components.recordings.cues import read_transcript
 from components.recordings.measure import Tally
-from components.recordings.settings import RecordingSettings
 from components.recordings.sources import Source
 from serving.contract.errors import SluiceError
 from serving.media import Media, Recording, Stretch, cut, length
@@ -23,6 +24,18 @@ _HOLDS = {
 }  # fmt: skip
 """What a file's name promises of its container."""
 MIN_S = 0.5
+
+
+class RecordingSettings(Settings):
+    """Settings of recordings.
+
+    ``window_s``: most seconds of a window. ``max_s``: a longer recording is quarantined. ``workers``: files that are
+    read at once.
+    """
+
+    window_s: float = Field(30.0, ge=1, le=30)
+    max_s: float = Field(43_200, gt=0)
+    workers: int = Field(2, ge=1, le=64)
 
 
 class Left(NamedTuple):

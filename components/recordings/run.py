@@ -10,8 +10,7 @@ from typing import Any
 from components.common.progress import track
 from components.common.recordings import QUARANTINE, write_quarantine
 from components.recordings.notes import FILE, Note, facts, read_notes, splits_of, unique_ids
-from components.recordings.read import Left, read_recording
-from components.recordings.settings import RecordingSettings
+from components.recordings.read import Left, RecordingSettings, read_recording
 from components.recordings.sources import Source, open_source
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
@@ -26,8 +25,6 @@ def recordings(source: str, settings: RecordingSettings, out: str | Path, report
     reference}.parquet`` (see `components.common.recordings`) and ``quarantine.parquet``. A file that cannot be used is
     named there with the reason, and the rest go on. SluiceError: no such source, or none of its files can be used.
     """
-    from components.recordings.report import write_report
-
     place = open_source(source)
     notes = read_notes(place.text(FILE), f"{place.root}/{FILE}") if FILE in place.beside else {}
     ids = unique_ids(place.recordings, notes)
@@ -45,7 +42,7 @@ def recordings(source: str, settings: RecordingSettings, out: str | Path, report
             why = "; ".join(f"{one.file}: {one.reason}" for one in left[:5])
             raise SluiceError(f"source {source}: none of {len(ids)} files can be used ({why})")
         write_quarantine(folder / QUARANTINE, [one._asdict() for one in left])
-    write_report(kept, left, report)
+    _write_report(kept, left, report)
     for one in left:
         log.warning("left out %s: %s", one.file, one.reason)
     log.info("%d recordings, %.1f minutes", len(kept), sum(row["duration_s"] for row in kept) / 60)
@@ -80,3 +77,35 @@ def _missing(place: Source, notes: dict[str, Note]) -> list[Left]:
         *(Left("", file, f"{FILE} names it, but there is no such file") for file in gone),
         *(Left("", file, alone) for file in place.unclaimed()),
     ]
+
+
+def _write_report(rows: Sequence[dict[str, Any]], left: Sequence[Left], target: str | Path) -> None:
+    """Write the page (self-contained HTML) to ``target``; ``rows`` are those of stage "recording"."""
+    from components.common.page import Page, new_figure
+
+    page = Page("Recordings", "What was read, how it sounds, and what was left out.")
+    minutes = sum(row["duration_s"] for row in rows) / 60
+    page.tiles(
+        [
+            ("Recordings", len(rows), f"{sum(bool(row['video']) for row in rows)} with a picture"),
+            ("Minutes", round(minutes, 1), f"longest {max(row['duration_s'] for row in rows) / 60:.1f}"),
+            ("Left out", len(left), "named below"),
+        ]
+    )
+    page.table([_line(row) for row in rows], "Recordings")
+    figure = new_figure()
+    axes = figure.subplots()
+    axes.scatter([row["loudness"] for row in rows], [row["silence_share"] for row in rows])
+    axes.set(xlabel="loudness (dBFS)", ylabel="share of silence", ylim=(0, 1))
+    page.figure(figure, "How loud each recording is, and how much of it is silent")
+    page.heading("Left out")
+    page.table([one._asdict() for one in left], f"{len(left)} recordings were left out")
+    page.write(target)
+
+
+def _line(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "lecture": row["lecture_id"], "title": row["title"], "seconds": row["duration_s"], "split": row["split"],
+        "condition": row["condition"], "speaker": row["speaker"], "codec": row["codec"], "Hz": row["sample_rate"],
+        "channels": row["channels"], "loudness": row["loudness"], "silence": row["silence_share"], "note": row["note"],
+    }  # fmt: skip

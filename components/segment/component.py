@@ -28,9 +28,9 @@ def segment(
         summaries: Parquet, one row a lecture whose reference bullets are known (the examples of task highlights).
         report: HTML page with the lectures, their segments, and what was left out.
     """
+    from components.segment.passages import SegmentSettings
     from components.segment.run import Outputs
     from components.segment.run import segment as run
-    from components.segment.settings import SegmentSettings
 
     out = Outputs(passages.path, sentences.path, summaries.path, report.path)
     run([one.path for one in transcripts], recordings.path, SegmentSettings.model_validate(settings), out)

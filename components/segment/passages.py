@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from components.common.passages import COLUMNS as PASSAGE
+from components.common.step import Settings
 from components.segment.sentences import Sentence
-from components.segment.settings import SegmentSettings
 from components.segment.topics import boundaries
 from serving.core.scripts import ENDS, join
 
@@ -18,6 +20,20 @@ MEASURES = ("start_s", "end_s", "speech_rate", "silence_share", "confidence")
 OF_LECTURE = ("lecture_duration_s", "lecture_loudness", "lecture_silence_share", "speaker", "condition")
 COLUMNS = (*PASSAGE, *MEASURES, *OF_LECTURE)
 """The passages of a source tree, and what only speech has: seconds, words a minute, shares 0..1, decibels (LUFS)."""
+
+
+class SegmentSettings(Settings):
+    """Settings of segment.
+
+    ``max_tokens`` bounds a segment (wordpieces, special tokens included; beyond 256 the default base model reads no
+    further; ``tokenizer`` names another one's tokenizer.json). ``min_sentences`` is the least a topic has,
+    ``block`` the sentences that are compared across a gap.
+    """
+
+    max_tokens: int = Field(256, ge=64, le=512)
+    tokenizer: str = ""
+    min_sentences: int = Field(3, ge=1)
+    block: int = Field(3, ge=1)
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from components.common.recordings import QUARANTINE, lectures, read_quarantine, read_stage
-from components.segment.passages import Lecture, every_split, passage_rows, table
+from components.segment.passages import Lecture, SegmentSettings, every_split, passage_rows, table
 from components.segment.sentences import sentences
-from components.segment.settings import SegmentSettings
 from components.segment.words import words_of
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file

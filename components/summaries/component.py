@@ -18,7 +18,7 @@ def summaries(
 
     Args:
         source: Directory in the format of QMSum (train/, val/, test/ with JSON files); empty for none.
-        settings: Section "summaries" (components/summaries/settings.py).
+        settings: Section "summaries" (see SummariesSettings).
         corpus: Parquet, one row a sentence: document_id, position, text, start, end (seconds, NaN without recording).
         examples: Parquet, one row a document: document_id, bullets, split, source, condition.
         sentences: Sentences of our own lectures' transcripts, in the format of corpus (step "Clean and segment").

@@ -4,11 +4,25 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
+from components.common.step import Settings
 from components.summaries import own, qmsum
-from components.summaries.settings import SummariesSettings
 from components.tasks.highlights import tables
 from components.tasks.highlights.tables import SPLITS, Document
 from serving.contract.errors import SluiceError
+
+
+class SummariesSettings(Settings):
+    """Section ``summaries``.
+
+    ``own``: take the project's own texts too; ``documents``: most of one split of the source (0: all); ``sentences``:
+    most of one of its documents, from its beginning (0: all).
+    """
+
+    own: bool = True
+    documents: int = Field(0, ge=0)
+    sentences: int = Field(0, ge=0)
 
 
 def collect(

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from components.evaluate.evaluated import Evaluated
     from components.gate.rules import Gate
     from components.pack.packing import Given, Packed
-    from components.quantize.settings import QuantizeSettings
-    from components.quantize.variants import Measured
+    from components.quantize.variants import Measured, QuantizeSettings
     from components.train.learner import Learner
     from components.train.settings import Hyperparameters, TrainSettings
     from components.validate.gate import Checked

@@ -1,22 +1,25 @@
-"""The training loop: one optimizer step after another, the same every time."""
+"""The training loop: one optimizer step after another, the same every time, and where it stands on disk."""
 
 import contextlib
 import ctypes
 import math
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from components.train.checkpoint import Checkpoint
-from components.train.learner import Learner
-from components.train.lora import restore, trainable, trained_state, training_mode
+from components.common.lora import adapter_state, add_adapter, restore_adapter
+from components.train.learner import Learner, World
 from components.train.settings import Hyperparameters, TrainSettings
-from components.train.world import World
+from serving.contract.files import atomic_file, home
 
 Row = dict[str, float]
+HEAD = "head."
 WARMUP = 0.1
 """Share of the steps in which the learning rate rises."""
 WEIGHT_DECAY = 0.01
@@ -44,6 +47,28 @@ def return_memory() -> None:
     """Give freed heap pages back: batches of ever new shapes fragment glibc's heap, to twice the need in 100 steps."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+class Checkpoint:
+    """One file of one run, replaced as a whole; the run is named by a digest of everything that decides its result."""
+
+    def __init__(self, run: str, root: Path | None = None) -> None:
+        root = root or Path(os.environ.get("SLUICE_CHECKPOINTS", home() / "checkpoints"))
+        self.directory = root / run
+
+    def load(self) -> dict[str, Any] | None:
+        """What was saved last, or None for a new run."""
+        path = self.directory / "state.pt"
+        return torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the saved state."""
+        with atomic_file(self.directory / "state.pt") as scratch:
+            torch.save(state, scratch)
+
+    def clear(self) -> None:
+        """Remove the run's directory: its output is complete."""
+        shutil.rmtree(self.directory, ignore_errors=True)
 
 
 class Trainer:
@@ -75,12 +100,12 @@ class Trainer:
         self,
         checkpoint: Checkpoint | None = None,
         on_eval: Callable[[int, Row], None] | None = None,
-        tick: Callable[[int, int, float], None] | None = None,
+        tick: Callable[[int, int, str], None] | None = None,
         baseline: bool = True,
     ) -> Progress:
         """Train to the end, resuming from ``checkpoint``; the best adapter by the learner's metric is kept.
 
-        ``on_eval(number, scores)`` may raise to stop the run (pruning); ``tick(step, steps, loss)`` shows progress;
+        ``on_eval(number, scores)`` may raise to stop the run (pruning); ``tick(step, steps, note)`` shows progress;
         ``baseline`` also measures the base model before the first step.
         """
         self.restore(checkpoint.load() if checkpoint else None)
@@ -94,7 +119,7 @@ class Trainer:
             loss = self.step(self.at)
             self.at += 1
             if tick:
-                tick(self.at, last, loss)
+                tick(self.at, last, f"loss {loss:.3f}")
             if self.at in marks:
                 self.evaluate(on_eval, marks[self.at])
             if checkpoint and self.world.leads and self.at % self.settings.checkpoint_every == 0:
@@ -152,3 +177,42 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         self.at = state["at"]
         self.progress = Progress(**state["progress"])
+
+
+def trainable(learner: Learner, hyper: Hyperparameters, seed: int) -> list[torch.nn.Parameter]:
+    """The parameters to train, in a stable order: a fresh adapter's and the head's, or all there are."""
+    found = add_adapter(learner, hyper, seed) if learner.adapter else list(learner.model.parameters())
+    return found + (list(learner.head.parameters()) if learner.head is not None else [])
+
+
+def training_mode(learner: Learner) -> None:
+    """Only what is trained drops out: the base stays deterministic, which is also twice as fast on a CPU."""
+    learner.model.train(not learner.adapter)
+    for name, module in learner.model.named_modules():
+        if "lora_dropout" in name:
+            module.train()
+    if learner.head is not None:
+        learner.head.train()
+
+
+def trained_state(learner: Learner) -> dict[str, torch.Tensor]:
+    """A copy of all that is trained, on the CPU: the adapter by peft's names, or the model; the head's as "head."."""
+    head = _copied(learner.head) if learner.head is not None else {}
+    whole = adapter_state(learner.model) if learner.adapter else _copied(learner.model)
+    return {**whole, **{HEAD + name: tensor for name, tensor in head.items()}}
+
+
+def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
+
+
+def restore(learner: Learner, state: dict[str, torch.Tensor]) -> None:
+    """Put back what `trained_state` copied."""
+    rest = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD)}
+    if learner.adapter:
+        restore_adapter(learner.model, rest)
+    else:
+        learner.model.load_state_dict(rest)
+    if learner.head is not None:
+        own = {name.removeprefix(HEAD): tensor for name, tensor in state.items() if name.startswith(HEAD)}
+        learner.head.load_state_dict(own)

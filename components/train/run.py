@@ -9,6 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from components.common.page import Page, new_figure
 from components.tasks import find, task_of
 from components.train.settings import Hyperparameters, TrainSettings
 from serving.contract.errors import SluiceError
@@ -48,10 +49,8 @@ def train(
     record_file = Path(adapter) / RECORD
     if "WORLD_SIZE" in os.environ and os.environ.get("RANK") != "0":
         return {}
-    from components.train.history import write_page
-
     record = json.loads(record_file.read_text())
-    write_page(record, history)
+    _write_page(record, history)
     return dict(record["metrics"])
 
 
@@ -59,10 +58,9 @@ def train_here(files: dict[str, Path | str], hyperparameters: dict[str, Any], se
     """Train in this process (one rank of several under torchrun) and, on the leading rank, write the adapter."""
     import torch
 
-    from components.train.checkpoint import Checkpoint
-    from components.train.loop import Trainer
-    from components.train.progress import progress
-    from components.train.world import join_world
+    from components.common.progress import progress
+    from components.train.learner import join_world
+    from components.train.loop import Checkpoint, Trainer
 
     task = find(task_of(files["base"])).learning()
     hyper, chosen = Hyperparameters.model_validate(hyperparameters), task.Settings.model_validate(settings)
@@ -90,7 +88,8 @@ def run_digest(files: dict[str, Path | str], hyper: Hyperparameters, settings: T
 
 def write_adapter(trainer: Any, target: Path) -> None:
     """Write the best adapter, or model, and the record of the run (figures, curves) as one directory."""
-    from components.train.lora import restore, save_adapter, towards_base
+    from components.common.lora import save_adapter, towards_base
+    from components.train.loop import restore
 
     done, learner = trainer.progress, trainer.learner
     restore(learner, towards_base(done.best, trainer.settings.interpolation) if learner.adapter else done.best)
@@ -139,3 +138,30 @@ def _torchrun(processes: int, files: dict[str, Path | str], hyper: dict[str, Any
         raise SluiceError(
             f"training on {processes} processes stopped with exit code {done.returncode}; see its log above"
         )
+
+
+def _write_page(record: dict[str, Any], path: Path | str) -> None:
+    """Write loss and validation curves, hyperparameters and figures of a training record as one HTML file."""
+    page = Page("Training", record["about"])
+    metrics, name = record["metrics"], record["metric"]
+    page.tiles(
+        [
+            ("Best", metrics[name], name),
+            ("Base", metrics[f"{name}_base"], "before training"),
+            ("Steps", metrics["steps"], f"best at {metrics['best_step']:.0f}"),
+            ("Trained weights", metrics["trained_parameters"], f"{metrics['trained_share']:.1%} of the model"),
+        ]
+    )
+    steps, evaluations = record["steps"], record["evaluations"]
+    figure = new_figure(9.0, 3.4)
+    left, right = figure.subplots(1, 2)
+    left.plot([row["step"] for row in steps], [row["loss"] for row in steps])
+    left.set(title="Training loss", xlabel="optimizer step", ylabel="loss")
+    for key in (k for k in evaluations[0] if k != "step"):
+        right.plot([row["step"] for row in evaluations], [row[key] for row in evaluations], marker="o", label=key)
+    right.set(title="Validation", xlabel="optimizer step")
+    right.legend()
+    page.figure(figure, "Loss of every step, and figures on the validation split; step 0 is the base model.")
+    page.heading("Hyperparameters").table([{"name": k, "value": v} for k, v in record["hyperparameters"].items()])
+    page.heading("Settings").table([{"name": k, "value": v} for k, v in record["settings"].items()])
+    page.write(path)

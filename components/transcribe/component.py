@@ -27,8 +27,8 @@ def transcribe(
         transcript: Directory with <lecture>/transcript.parquet and the same as .srt, .vtt, .json and .txt, or
             quarantine.parquet with the reason.
     """
+    from components.transcribe.run import TranscribeSettings
     from components.transcribe.run import transcribe as run
-    from components.transcribe.settings import TranscribeSettings
     from serving.contract.verdict import read_verdicts
 
     passed = all(one.passed for one in read_verdicts(verdict.path))

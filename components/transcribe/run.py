@@ -6,13 +6,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from components.common.recordings import QUARANTINE, Sound, version_in, version_of, write_quarantine, write_stage
-from components.transcribe.settings import TranscribeSettings
+from components.common.step import Settings
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir, digest
 from serving.contract.load import load
 
 log = logging.getLogger(__name__)
+
+
+class TranscribeSettings(Settings):
+    """Settings of transcribe.
+
+    ``language``: of all lectures, "" to detect it where the model can. ``prompt`` and ``vocabulary`` are hints to the
+    model: what was said before, and names that may come up. ``threads`` of the model's session.
+    """
+
+    language: str = ""
+    prompt: str = ""
+    vocabulary: tuple[str, ...] = ()
+    threads: int = Field(1, ge=1)
 
 
 def transcribe(

@@ -20,7 +20,7 @@ def utterances(
         corpus: Parquet, one row an utterance: its place in a recording and its samples (int16, mono, 16 kHz).
         examples: Parquet, one row an utterance: text, speaker, condition, split, seconds.
     """
+    from components.utterances.run import UtteranceSettings
     from components.utterances.run import utterances as run
-    from components.utterances.settings import UtteranceSettings
 
     run(recordings.path, UtteranceSettings.model_validate(settings), corpus.path, examples.path)

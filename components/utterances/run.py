@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import Field
+
 from components.common.recordings import Sound, lectures, read_stage
-from components.recordings.settings import RecordingSettings
-from components.utterances.feedback import Cue, accepted_corrections, merged
-from components.utterances.settings import UtteranceSettings
+from components.common.step import Settings
+from components.recordings.read import RecordingSettings
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
 
@@ -25,6 +26,19 @@ SPLITS = ("train", "val", "test")
 PADDING_S = 0.15
 """Sound that is kept before and after a cue, as far as the neighbouring cues leave room."""
 MIN_S = 0.2
+
+
+class UtteranceSettings(Settings):
+    """Settings of utterances.
+
+    ``window_s``: what the model hears at once; a longer cue is skipped and counted.
+    ``feedback``: take in what listeners corrected and a reviewer accepted. ``samples``: a split that has no
+    utterance at all takes those of our own sample lectures, for training, choosing and judging need some each.
+    """
+
+    window_s: float = Field(30.0, gt=0, le=30)
+    feedback: bool = True
+    samples: bool = True
 
 
 class _Tables:
@@ -137,3 +151,33 @@ def _cut(
                 "samples": samples.tobytes(), "text": cue["text"], "speaker": about["speaker"] or cue["speaker"],
                 "condition": about["condition"], "split": about["split"], "seconds": len(samples) / sound.rate,
             }  # fmt: skip
+
+
+Cue = Mapping[str, Any]
+
+
+def accepted_corrections() -> "dict[str, list[Correction]]":
+    """By SHA-256 of a recording's file: what a person has accepted there by name; nothing without a database."""
+    from serving.feedback.reviews import accepted
+    from serving.feedback.tables import feedback_file, feedback_url
+
+    file = feedback_file(url := feedback_url())
+    return accepted(url) if file is None or file.is_file() else {}
+
+
+def merged(reference: Sequence[Cue], corrected: "Sequence[Correction]", left_out: Counter[str]) -> list[Cue]:
+    """The reference and the corrections, in order of time.
+
+    A correction stands where the reference says nothing. Only one whose reviewer said so takes the place of the cues
+    whose middle it covers; the others are counted in ``left_out``.
+    """
+    new: list[Cue] = []
+    kept = list(reference)
+    for one in corrected:
+        if one.over_reference:
+            kept = [cue for cue in kept if not one.start <= (cue["start"] + cue["end"]) / 2 <= one.end]
+        elif any(cue["start"] < one.end and one.start < cue["end"] for cue in reference):
+            left_out["correction where a reference speaks (accept it with --over-reference)"] += 1
+            continue
+        new.append({"start": one.start, "end": one.end, "text": " ".join(one.correction.split()), "speaker": ""})
+    return sorted([*kept, *new], key=lambda cue: float(cue["start"]))

@@ -22,9 +22,9 @@ from components.tasks.highlights.evaluating.systems import constant, redundancy,
 from components.tasks.highlights.gating import GATE
 from components.tasks.highlights.learning import SalienceLearner, Settings, learner, read
 from components.tasks.highlights.learning.head import TorchHead, with_centroid
+from components.train.learner import World
 from components.train.run import train
 from components.train.settings import Hyperparameters
-from components.train.world import World
 from serving.contract.errors import SluiceError
 from serving.contract.load import load
 from serving.highlights.features import of_texts

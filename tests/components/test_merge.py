@@ -6,13 +6,12 @@ import pytest
 from kfp.dsl import Metrics, Model
 from tiny_encoder import make_base
 
-from components.common.encoder import TorchEncoder
+from components.common.encoder import SAMPLES, TorchEncoder
+from components.common.lora import add_adapter, save_adapter
 from components.common.spec import read_spec
 from components.merge.component import merge
 from components.merge.run import check
 from components.merge.run import merge as merge_files
-from components.tasks.retrieval.merging import SAMPLES
-from components.train.lora import add_adapter, save_adapter
 from components.train.settings import Hyperparameters
 from serving.contract.errors import SluiceError
 

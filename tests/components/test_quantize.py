@@ -8,8 +8,7 @@ from tiny_encoder import make_base, make_tables
 from components.common.encoder import TorchEncoder
 from components.quantize.component import quantize
 from components.quantize.run import quantize as quantize_files
-from components.quantize.settings import QuantizeSettings
-from components.quantize.variants import choose, judge
+from components.quantize.variants import QuantizeSettings, choose, judge
 from components.tasks.retrieval.learning.data import read_tables
 from components.tasks.retrieval.quantising import Field
 from serving.contract.errors import SluiceError

@@ -12,8 +12,8 @@ from components.common.recordings import QUARANTINE, Sound, lectures, read_quara
 from components.recordings.component import recordings as component
 from components.recordings.cues import read_cues
 from components.recordings.notes import Note, read_notes, slug, splits_of, unique_ids
+from components.recordings.read import RecordingSettings
 from components.recordings.run import recordings
-from components.recordings.settings import RecordingSettings
 from components.recordings.sources import SAMPLES, open_source
 from serving.contract.errors import SluiceError
 

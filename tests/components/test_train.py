@@ -13,13 +13,12 @@ from tiny_encoder import make_base, make_tables
 
 from components.common.encoder import TorchEncoder
 from components.tasks.retrieval.learning import Settings, learner, read
+from components.tasks.retrieval.learning.contrast import info_nce
 from components.tasks.retrieval.learning.data import corpus, read_tables
-from components.tasks.retrieval.learning.loss import info_nce
 from components.tasks.retrieval.learning.mining import mine, plan
-from components.train.checkpoint import Checkpoint
 from components.train.component import train as train_step
-from components.train.loop import Trainer, learning_rate
-from components.train.precision import use_bf16
+from components.train.learner import use_bf16
+from components.train.loop import Checkpoint, Trainer, learning_rate
 from components.train.run import run_digest, train
 from components.train.settings import Hyperparameters
 from serving.contract.errors import SluiceError

@@ -14,10 +14,10 @@ from components.tasks.transcription.learning.data import mixed
 from components.tasks.transcription.learning.errors import word_errors
 from components.tasks.transcription.speech import TorchWhisper
 from components.tasks.transcription.utterances import read_tables
+from components.train.learner import World
 from components.train.loop import Trainer
 from components.train.run import train
 from components.train.settings import Hyperparameters
-from components.train.world import World
 from components.tune.search import search
 from components.tune.settings import tune_settings
 from components.tune.study import create

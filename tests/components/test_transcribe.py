@@ -6,8 +6,7 @@ from kfp.dsl import Artifact, Dataset, Model
 
 from components.common.recordings import QUARANTINE, read_quarantine, read_stage, version_in, write_stage
 from components.transcribe.component import transcribe as component
-from components.transcribe.run import transcribe
-from components.transcribe.settings import TranscribeSettings
+from components.transcribe.run import TranscribeSettings, transcribe
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict, write_verdicts
 

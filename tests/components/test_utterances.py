@@ -11,14 +11,13 @@ from kfp.dsl import Dataset
 
 from components.common.recordings import Sound, read_stage
 from components.recordings import sources
+from components.recordings.read import RecordingSettings
 from components.recordings.run import recordings
-from components.recordings.settings import RecordingSettings
 from components.recordings.sources import SAMPLES
 from components.tasks.highlights import data as highlights
 from components.tasks.transcription import data as transcription
 from components.utterances.component import utterances as component
-from components.utterances.run import utterances
-from components.utterances.settings import UtteranceSettings
+from components.utterances.run import UtteranceSettings, utterances
 from serving.contract.errors import SluiceError
 
 

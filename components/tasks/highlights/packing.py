@@ -3,8 +3,7 @@
 import shutil
 from pathlib import Path
 
-from components.pack.packing import Given, Packed
-from components.pack.settings import PackSettings
+from components.pack.packing import Given, Packed, PackSettings
 from serving.contract.errors import SluiceError
 from serving.highlights.head import NAME
 from serving.highlights.schema import INPUTS, OUTPUTS

@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import Field
 
-from components.quantize.settings import QuantizeSettings
-from components.quantize.variants import REFERENCE, Measured
+from components.quantize.variants import REFERENCE, Measured, QuantizeSettings
 from components.tasks.highlights import tables
 from components.tasks.highlights.rouge import PROTOCOL, rouge
 from components.tasks.highlights.tables import Document

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field as Setting
 
-from components.quantize.settings import QuantizeSettings
-from components.quantize.variants import Measured
+from components.quantize.variants import Measured, QuantizeSettings
 from serving.contract.errors import SluiceError
 from serving.core.onnx_encoder import OnnxEncoder
 

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from components.pack.packing import Given, Packed
-from components.pack.settings import PackSettings
+from components.pack.packing import Given, Packed, PackSettings
 
 
 class Settings(PackSettings):

@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from components.quantize.settings import QuantizeSettings
-from components.quantize.variants import Measured
+from components.quantize.variants import Measured, QuantizeSettings
 from components.tasks.transcription.words import unit_of
 from serving.contract.bundle import Bundle, Lineage, SpeechSpec
 

@@ -13,9 +13,8 @@ from components.tasks.highlights.learning.head import TorchHead, with_centroid
 from components.tasks.highlights.rouge import PROTOCOL
 from components.tasks.highlights.tables import of_split
 from components.tasks.highlights.tables import read as read_tables
-from components.train.precision import use_bf16
+from components.train.learner import World, use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
-from components.train.world import World
 from serving.highlights.select import Selection, choose
 
 CHUNK = 32

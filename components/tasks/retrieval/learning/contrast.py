@@ -6,15 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from pydantic import Field
+from torch.nn.functional import cross_entropy
 
 from components.common.encoder import TorchEncoder
-from components.tasks.retrieval.learning.data import Corpus, corpus, read_tables
-from components.tasks.retrieval.learning.loss import info_nce
+from components.tasks.retrieval.learning.data import Corpus, Validation, corpus, read_tables, validation
 from components.tasks.retrieval.learning.mining import mine, plan
-from components.tasks.retrieval.learning.validation import Validation, validation
-from components.train.precision import use_bf16
+from components.train.learner import World, use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
-from components.train.world import World
 
 ASKED = 4
 """Most questions of one step that share a passage's embedding."""
@@ -132,3 +130,30 @@ class ContrastiveLearner:
 
     def save(self, directory: Path) -> None:
         """Nothing: the adapter is all that was learned."""
+
+
+def info_nce(
+    questions: torch.Tensor,
+    passages: torch.Tensor,
+    target: torch.Tensor,
+    allowed: torch.Tensor,
+    temperature: float,
+    symmetric: bool = False,
+) -> torch.Tensor:
+    """InfoNCE (van den Oord et al. 2018) over in-batch and mined negatives; a scalar.
+
+    In: ``questions`` [q, d] and ``passages`` [p, d] of length 1, ``target`` [q] the right passage of each question,
+    ``allowed`` bool [q, p], False where a passage must not count as wrong (another gold, a copy of the gold).
+    ``symmetric`` adds the same loss from each asked passage to its first question.
+    """
+    own = torch.nn.functional.one_hot(target, len(passages)).bool()
+    scores = (questions @ passages.T / temperature).masked_fill(~(allowed | own), float("-inf"))
+    loss = cross_entropy(scores, target)
+    if not symmetric:
+        return loss
+    asked = own.any(0).nonzero()[:, 0]
+    first = own.int().argmax(0)[asked]
+    back = scores.T[asked]
+    others = own.T[asked].clone()
+    others[torch.arange(len(asked)), first] = False
+    return (loss + cross_entropy(back.masked_fill(others, float("-inf")), first)) / 2

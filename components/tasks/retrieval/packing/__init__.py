@@ -1,6 +1,7 @@
 """Pack a retriever: index, sentences, ranker and confidence around the quantised encoder."""
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +9,10 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from components.pack.packing import Given, Packed
-from components.pack.settings import PackSettings
+from components.common.progress import progress
+from components.pack.packing import Given, Packed, PackSettings
 from components.tasks.retrieval.packing.examples import collect, first_half
 from components.tasks.retrieval.packing.fit import fit_rules
-from components.tasks.retrieval.packing.progress import progress
 from serving.contract.errors import SluiceError
 from serving.core.onnx_encoder import OnnxEncoder
 from serving.retrieval.answer import Answers, passage_sentences
@@ -85,13 +85,22 @@ def _features(given: Given, texts: pd.DataFrame, asked: pd.DataFrame) -> tuple[p
 
 def _write_index(encoder: OnnxEncoder, texts: pd.DataFrame, out: Path, settings: Settings) -> Index:
     """The served index over full texts, and the sentences that answers quote."""
-    workers = settings.workers or None
-    index = Index.build(texts, encode_all(encoder, texts["text"].tolist(), None, workers, progress("passages")))
+    index = Index.build(texts, _vectors(encoder, texts["text"].tolist(), settings, "passages"))
     index.save(out)
     sentences, starts = passage_sentences(index.columns, settings.sentences)
-    vectors = encode_all(encoder, sentences, None, workers, progress("sentences"))
-    Answers(sentences, starts, vectors).save(out)
+    Answers(sentences, starts, _vectors(encoder, sentences, settings, "sentences")).save(out)
     return index
+
+
+def _vectors(
+    encoder: OnnxEncoder,
+    texts: Sequence[str],
+    settings: Settings,
+    what: str,
+    known: Callable[[str], np.ndarray | None] | None = None,
+) -> np.ndarray:
+    with progress(f"encoding {what}") as tick:
+        return encode_all(encoder, texts, known, settings.workers or None, tick)
 
 
 def _withheld_index(
@@ -100,7 +109,7 @@ def _withheld_index(
     """The same passages without the sentences that questions were made from; only changed texts are encoded."""
     cut = withhold(texts, asked)
     known = KnownVectors(None).lookup(index.columns["text"], index.vectors)
-    vectors = encode_all(encoder, cut["text"].tolist(), known, settings.workers or None, progress("withheld texts"))
+    vectors = _vectors(encoder, cut["text"].tolist(), settings, "withheld texts", known)
     changed = (cut["text"] != texts["text"]).to_numpy()
     KnownVectors.save(out, cut["text"][changed].tolist(), vectors[changed])
     return Index({**index.columns, "text": cut["text"].tolist()}, vectors, Bm25.build(cut["text"].tolist()))
@@ -117,7 +126,7 @@ def _fit(
     """Ranker and calibration, with the ranker's figures on the half of the validation questions that tests it."""
     val, words = (asked[asked["split"] == split].reset_index(drop=True) for split in ("val", "calibration"))
     texts = [*val["question"], *words["question"]]
-    vectors = encode_all(encoder, texts, None, settings.workers or None, progress("val questions"))
+    vectors = _vectors(encoder, texts, settings, "val questions")
     queries = vectors[: len(val)]
     examples = collect(withheld, val, queries, history)
     users = collect(served, words, vectors[len(val) :], history) if len(words) else None

@@ -15,9 +15,8 @@ from components.tasks.transcription.learning.errors import word_errors
 from components.tasks.transcription.speech import TorchWhisper
 from components.tasks.transcription.utterances import read_tables
 from components.tasks.transcription.words import unit_of
-from components.train.precision import use_bf16
+from components.train.learner import World, use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
-from components.train.world import World
 
 IGNORED = -100
 HOP = 160

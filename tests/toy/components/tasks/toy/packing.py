@@ -1,5 +1,4 @@
-from components.pack.packing import Packed
-from components.pack.settings import PackSettings
+from components.pack.packing import Packed, PackSettings
 
 Settings = PackSettings
 

@@ -3,8 +3,7 @@ import time
 
 import numpy as np
 
-from components.quantize.settings import QuantizeSettings
-from components.quantize.variants import Measured
+from components.quantize.variants import Measured, QuantizeSettings
 from components.tasks.toy.data import read
 from serving.toy.model import sides
 

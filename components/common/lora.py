@@ -1,23 +1,23 @@
-"""LoRA adapters (Hu et al. 2021) on a model, through peft, and what is trained beside them."""
+"""LoRA adapters (Hu et al. 2021) on a model, through peft."""
 
 import json
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from components.train.learner import Learner
-from components.train.settings import Hyperparameters
 from serving.contract.errors import SluiceError
+
+if TYPE_CHECKING:
+    from components.train.settings import Hyperparameters
 
 QUERY_VALUE = {"query", "value", "q_proj", "v_proj", "q_lin", "v_lin"}
 OUTSIDE = ("pooler", "_global", "proj_out", "lm_head")
 """Layers the output does not pass through (BERT's pooler, Longformer's global attention), or that are the embedding
 table itself (the output projection of Whisper and BART)."""
-HEAD = "head."
 
 
 class Holder(Protocol):
@@ -42,13 +42,7 @@ def targets(model: Any, kind: str) -> list[str]:
     return names
 
 
-def trainable(learner: Learner, hyper: Hyperparameters, seed: int) -> list[torch.nn.Parameter]:
-    """The parameters to train, in a stable order: a fresh adapter's and the head's, or all there are."""
-    found = add_adapter(learner, hyper, seed) if learner.adapter else list(learner.model.parameters())
-    return found + (list(learner.head.parameters()) if learner.head is not None else [])
-
-
-def add_adapter(holder: Holder, hyper: Hyperparameters, seed: int) -> list[torch.nn.Parameter]:
+def add_adapter(holder: Holder, hyper: "Hyperparameters", seed: int) -> list[torch.nn.Parameter]:
     """Wrap the holder's model with a fresh adapter, seeded; returns the parameters to train, in a stable order."""
     from peft import LoraConfig, get_peft_model
 
@@ -81,16 +75,6 @@ def _peft_on_transformers_5() -> Iterator[None]:
         yield
 
 
-def training_mode(learner: Learner) -> None:
-    """Only what is trained drops out: the base stays deterministic, which is also twice as fast on a CPU."""
-    learner.model.train(not learner.adapter)
-    for name, module in learner.model.named_modules():
-        if "lora_dropout" in name:
-            module.train()
-    if learner.head is not None:
-        learner.head.train()
-
-
 def adapter_state(model: Any) -> dict[str, torch.Tensor]:
     """A copy of the adapter's weights on the CPU, by peft's names."""
     from peft import get_peft_model_state_dict
@@ -103,29 +87,6 @@ def restore_adapter(model: Any, state: dict[str, torch.Tensor]) -> None:
     from peft import set_peft_model_state_dict
 
     set_peft_model_state_dict(model, state)
-
-
-def trained_state(learner: Learner) -> dict[str, torch.Tensor]:
-    """A copy of all that is trained, on the CPU: the adapter by peft's names, or the model; the head's as "head."."""
-    head = _copied(learner.head) if learner.head is not None else {}
-    whole = adapter_state(learner.model) if learner.adapter else _copied(learner.model)
-    return {**whole, **{HEAD + name: tensor for name, tensor in head.items()}}
-
-
-def _copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().clone() for name, tensor in module.state_dict().items()}
-
-
-def restore(learner: Learner, state: dict[str, torch.Tensor]) -> None:
-    """Put back what `trained_state` copied."""
-    rest = {name: tensor for name, tensor in state.items() if not name.startswith(HEAD)}
-    if learner.adapter:
-        restore_adapter(learner.model, rest)
-    else:
-        learner.model.load_state_dict(rest)
-    if learner.head is not None:
-        own = {name.removeprefix(HEAD): tensor for name, tensor in state.items() if name.startswith(HEAD)}
-        learner.head.load_state_dict(own)
 
 
 def towards_base(state: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
