@@ -1,1 +1,5 @@
 """The Feast repository: entities, sources, views and services."""
+
+from pkgutil import extend_path
+
+__path__ = extend_path(__path__, __name__)

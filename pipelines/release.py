@@ -10,6 +10,7 @@ from kfp.dsl import PipelineTask
 from components.base.component import base
 from components.champion.component import champion
 from components.evaluate.component import evaluate
+from components.featurize.component import featurize
 from components.gate.component import gate
 from components.merge.component import merge
 from components.pack.component import pack
@@ -67,6 +68,14 @@ def validated(task: str, corpus: Any, examples: Any, settings: Mapping[str, Sect
     told = {"task": task, **settings["validate"]}
     checked = validate(corpus=corpus, examples=examples, settings=told)
     return named(checked, f"{title}validate data" if title else "Validate data", "validate", kind=task)
+
+
+def featurized(task: str, data: PipelineTask, settings: Mapping[str, Section], title: str = "") -> dict[str, Any]:
+    """The task "Featurize" of a model's checked rows: the features that its bundle needs; arguments as `release`."""
+    told = {"task": task, **settings["featurize"]}
+    made = featurize(corpus=data.outputs["clean_corpus"], examples=data.outputs["clean_examples"], settings=told)
+    named(made, f"{title}featurize" if title else "Featurize", "featurize", kind=task)
+    return {name: made.outputs[name] for name in ("frame", "snapshot")}
 
 
 def release(

@@ -1,1 +1,1 @@
-"""Features of passages, as they were when each question was asked and as they are now."""
+"""Features of a task's entities, as they were when each example was made and as they are now."""

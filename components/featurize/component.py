@@ -13,15 +13,15 @@ def featurize(
     frame: Output[Dataset],
     snapshot: Output[Dataset],
 ) -> None:
-    """Feed the feature store; read features as of each question's day and as they are now.
+    """Feed the feature store; read features as each example may know them and as they are now.
 
     Args:
-        corpus: Passages (parquet), as validation left them.
-        examples: Questions (parquet); only asked_at is read.
-        settings: Section `featurize` of the system's YAML.
-        frame: Parquet, one row a day of questions and passage: features as known then.
-        snapshot: Parquet, one row a passage: features read back from the online store.
+        corpus: The task's corpus (parquet), as validation left it.
+        examples: The task's examples (parquet), as validation left them.
+        settings: Section `featurize` of the system's YAML, with `task`, the kind of model whose entities they are.
+        frame: Parquet, entities at points in time: their features as known then.
+        snapshot: Parquet, one row an entity: features read back from the online store.
     """
-    from components.featurize.run import FeaturizeSettings, run
+    from components.featurize.run import run
 
-    run(corpus.path, examples.path, FeaturizeSettings(**settings), frame.path, snapshot.path)
+    run(corpus.path, examples.path, settings, frame.path, snapshot.path)

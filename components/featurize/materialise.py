@@ -1,43 +1,47 @@
-"""``python -m components.featurize.materialise``: load the online store anew, from the feature files and the votes."""
+"""``python -m components.featurize.materialise``: load the online store anew, from files and feedback."""
 
 import sys
 
 import pandas as pd
 
-from components.featurize import sources
-from components.featurize.run import current_counts
+from components.tasks import find, known
 from serving.contract.errors import SluiceError
-from serving.feedback import daily_counts, feedback_url
 
 
-def materialise() -> None:
-    """Count the votes so far, write their features, and load every view into the online store.
+def materialise() -> list[str]:
+    """Write features of the feedback so far, and load every view into the online store; returns whose, by task.
 
-    What the pipelines wrote last is read from ``SLUICE_ARTIFACTS`` where that is an object store. Running it again
-    gives the same, and fills an empty online store. Errors: `SluiceError` where no pipeline has written features yet,
-    or a store does not answer.
+    What the pipelines wrote last is read from ``SLUICE_ARTIFACTS`` where that is an object store. A task that no
+    pipeline has written features of is left out. Running it again gives the same, and fills an empty online store.
+    Errors: `SluiceError` where no task has any, or a store does not answer.
     """
-    from components.featurize import store as feast_store
+    from components.featurize import store
     from feature_repo.paths import features_dir
 
-    folder = features_dir()
-    with feast_store.locked(folder):
-        feast_store.obtain(folder)
-        if not (folder / "passage_features.parquet").is_file():
-            raise SluiceError(f"{folder}: no feature files; run a pipeline first, or see SLUICE_ARTIFACTS")
-        now = pd.Timestamp.now(tz="UTC").floor("us")
-        daily = daily_counts(feedback_url())
-        sources.write_source(
-            sources.feedback_rows(daily, now.floor("D")), sources.FEEDBACK_SCHEMA, folder / "feedback_features.parquet"
-        )
-        with feast_store.opened() as store:
-            feast_store.load(store, current_counts(daily, now), now)
+    folder, done = features_dir(), []
+    with store.locked(folder):
+        for task in known():
+            if (features := find(task).features()) is None:
+                continue
+            objects = features.objects(folder)
+            store.obtain(objects)
+            if not all(file.is_file() for file in store.files(objects).values()):
+                continue
+            now = pd.Timestamp.now(tz="UTC").floor("us")
+            feedback = features.feedback()
+            store.write(objects, features.from_feedback(feedback, now))
+            with store.opened(objects) as feast:
+                store.load(feast, objects, features.pushed(feedback, now), now)
+            done.append(task)
+    if not done:
+        raise SluiceError(f"{folder}: no feature files; run a pipeline first, or see SLUICE_ARTIFACTS")
+    return done
 
 
 def main() -> int:
     """Materialise; returns the exit code."""
     try:
-        materialise()
+        print("loaded features of", ", ".join(materialise()))
     except SluiceError as error:
         print(error, file=sys.stderr)
         return 1

@@ -2,80 +2,91 @@
 
 import logging
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
 
-from components.common.step import Settings
-from components.featurize import sources
+from components.tasks import find
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
-from serving.feedback import daily_counts, feedback_url
 
 log = logging.getLogger(__name__)
 
-_PASSAGE_COLUMNS = ["passage_id", "kind", "n_tokens", "documented", "changed_at", "n_changes"]
-
-
-class FeaturizeSettings(Settings):
-    """``max_days``: most days of questions in the frame; ``online_chunk``: passages a read of the online store."""
-
-    max_days: int = Field(default=60, ge=1)
-    online_chunk: int = Field(default=2000, ge=1, le=30_000)
-
 
 def run(
-    passages: Path | str, questions: Path | str, settings: FeaturizeSettings, frame: Path | str, snapshot: Path | str
+    corpus: Path | str, examples: Path | str, settings: Mapping[str, Any], frame: Path | str, snapshot: Path | str
 ) -> None:
-    """Feed passages and the feedback so far to the feature store, then write ``frame`` and ``snapshot`` (parquet).
+    """Feed the task's entities and the feedback so far to the feature store, then write ``frame`` and ``snapshot``.
 
-    frame: event_timestamp (timestamp us UTC: the midnight that ends the day of asking), passage_id and the eight
-    features, numbers int64, as known at that time. snapshot: passage_id and the features read from the online store.
-    What the store does not know is 0 (kind: ""). Running it again gives the same; a passage that changed is replaced.
-    Errors: `SluiceError` for a missing file, column or any passage, or a feedback database that does not answer.
+    ``settings``: a section of YAML; its ``task`` says whose features (`components.tasks.Features`) they are. frame
+    (parquet): the columns of the task's entity_df, by which it is sorted, and the features of SERVICE, as known at
+    event_timestamp (microseconds, UTC). snapshot: the join keys of entity_rows and the features of ONLINE, read from
+    the online store. What the store does not know is 0, False, "" or []. Running it again gives the same; what changed
+    is replaced. Errors: `SluiceError` for a task without features, a missing file or column, an empty corpus, or a
+    store or feedback database that does not answer.
     """
     began = time.monotonic()
-    table = sources.read(passages, _PASSAGE_COLUMNS, "ingest")
-    asked = sources.read(questions, ["asked_at"], "make_qa")["asked_at"]
-    if table.empty:
-        raise SluiceError(f"{passages}: no passages; check the source that components/ingest read")
-    from components.featurize import store as feast_store
+    features = find(task := str(settings.get("task", ""))).features()
+    if features is None:
+        raise SluiceError(f"task '{task}': it declares no features; leave the step featurize out of its pipeline")
+    chosen = features.Settings.model_validate(dict(settings))
+    tables = _read(corpus, features.CORPUS), _read(examples, features.EXAMPLES)
+    if tables[0].empty:
+        raise SluiceError(f"{corpus}: no rows; check the source that the corpus was made from")
+    from components.featurize import store
     from feature_repo.paths import features_dir
 
-    folder, ids = features_dir(), table["passage_id"].tolist()
-    with feast_store.locked(folder):
+    folder = features_dir()
+    objects = features.objects(folder)
+    with store.locked(folder):
         now = pd.Timestamp.now(tz="UTC").floor("us")
-        daily = daily_counts(feedback_url())
-        sources.write_source(
-            sources.passage_rows(table, now), sources.PASSAGE_SCHEMA, folder / "passage_features.parquet"
-        )
-        sources.write_source(
-            sources.feedback_rows(daily, now.floor("D")), sources.FEEDBACK_SCHEMA, folder / "feedback_features.parquet"
-        )
-        feast_store.share(folder)
-        with feast_store.opened() as store:
-            past = feast_store.history(store, ids, sources.days_asked(asked, settings.max_days))
-            feast_store.load(store, current_counts(daily, now), now)
-            present = feast_store.online(store, ids, settings.online_chunk)
-    _write(past.sort_values(["event_timestamp", "passage_id"]), ["event_timestamp", "passage_id"], frame)
-    _write(present, ["passage_id"], snapshot)
-    log.info("%d passages, %d rows of history in %.1f s", len(ids), len(past), time.monotonic() - began)
+        feedback = features.feedback()
+        rows = {**features.from_tables(*tables, now), **features.from_feedback(feedback, now)}
+        if rows.keys() != store.files(objects).keys():
+            raise SluiceError(f"features of {task}: rows of {sorted(rows)}, sources {sorted(store.files(objects))}")
+        store.write(objects, rows)
+        store.share(objects)
+        with store.opened(objects) as feast:
+            asked, now_asked = features.entity_df(*tables, chosen), features.entity_rows(*tables)
+            past = store.history(feast, features.SERVICE, asked)
+            store.load(feast, objects, features.pushed(feedback, now), now)
+            present = store.online(feast, features.ONLINE, now_asked, chosen.online_chunk)
+    lead = asked.columns.tolist()
+    _write(past.sort_values(lead), lead, store.types(objects, features.SERVICE), frame)
+    _write(present, now_asked.columns.tolist(), store.types(objects, features.ONLINE), snapshot)
+    log.info("%d entities, %d rows of history in %.1f s", len(present), len(past), time.monotonic() - began)
 
 
-def current_counts(daily: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
-    """Totals up to this moment of the passages on which the day in progress has already counted something."""
-    today = daily.loc[daily["day"] >= now.floor("D"), "passage_id"]
-    return daily[daily["passage_id"].isin(today)].groupby("passage_id", as_index=False)[["shown", "up", "down"]].sum()
+def _read(path: Path | str, columns: Sequence[str]) -> pd.DataFrame:
+    if not Path(path).is_file():
+        raise SluiceError(f"{path}: no such file; run the step validate first")
+    if missing := sorted(set(columns) - set(pq.read_schema(path).names)):
+        raise SluiceError(f"{path}: no column {', '.join(missing)}; the task's features are made of it")
+    return pq.read_table(path, columns=list(columns)).to_pandas()
 
 
-def _write(rows: pd.DataFrame, keys: list[str], path: Path | str) -> None:
-    fields = [("event_timestamp", sources.STAMP)] if "event_timestamp" in keys else []
-    schema = pa.schema(
-        [*fields, ("passage_id", pa.string()), ("kind", pa.string()), *((n, pa.int64()) for n in sources.NUMBERS)]
-    )
-    clean = sources.filled(rows, [*keys, *sources.FEATURES])
+def _write(rows: pd.DataFrame, lead: Sequence[str], types: Mapping[str, pa.DataType], path: Path | str) -> None:
+    """Write the columns ``lead``, then the features; ``types`` are the features', the join keys' and the time's."""
+    columns = {name: rows[name] for name in lead}
+    columns |= {name: _filled(rows[name], kind) for name, kind in types.items() if name in rows and name not in lead}
+    whole = pd.DataFrame(columns)
+    found = pa.Schema.from_pandas(whole, preserve_index=False)
+    schema = pa.schema([(field.name, types.get(field.name, field.type)) for field in found])
+    table = pa.Table.from_pandas(whole, schema, preserve_index=False)
     with atomic_file(path) as scratch:
-        pq.write_table(pa.Table.from_pandas(clean, schema, preserve_index=False), scratch, coerce_timestamps="us")
+        pq.write_table(table, scratch, coerce_timestamps="us")
+
+
+def _filled(values: pd.Series, kind: pa.DataType) -> pd.Series:
+    """A feature's values with those that the store does not know as 0, False, "" or []."""
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return pd.to_numeric(values).fillna(0).astype(kind.to_pandas_dtype())
+    if pa.types.is_list(kind):
+        return values.map(lambda value: [] if value is None or np.isscalar(value) else list(value))
+    empty = False if pa.types.is_boolean(kind) else "" if pa.types.is_string(kind) else None
+    return values.astype(object).where(values.notna(), empty)

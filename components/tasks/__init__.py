@@ -16,18 +16,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from serving.contract.errors import SluiceError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import pandas as pd
 
     from components.common.page import Page
     from components.common.spec import ModelSpec
     from components.evaluate.evaluated import Evaluated
+    from components.featurize.settings import FeaturizeSettings
     from components.gate.rules import Gate
     from components.pack.packing import Given, Packed
     from components.quantize.variants import Measured, QuantizeSettings
     from components.train.learner import Learner
     from components.train.settings import Hyperparameters, TrainSettings
     from components.validate.gate import Checked
+
+    Rows = Mapping[str, pd.DataFrame]
 
 __path__ = extend_path(__path__, __name__)
 DESCRIPTION = "sluice.json"
@@ -57,6 +62,47 @@ class Data(Protocol):
 
     def picture(self, page: Page, checked: Checked) -> None:
         """Add what this kind of data looks like to the page."""
+
+
+class Features(Protocol):
+    """Features in Feast, keyed by the task's own entities: what is registered, which rows feed it, and who reads it.
+
+    ``CORPUS``, ``EXAMPLES``: columns that are read of the two tables. ``SERVICE``: feature service that is joined as of
+    each row of `entity_df`; ``ONLINE``: the one that is read online, whose entities' keys are those of `entity_rows`.
+    Rows of a source or push: join keys, event_timestamp (UTC: from when they are known), features.
+    """
+
+    @property
+    def CORPUS(self) -> tuple[str, ...]: ...  # noqa: N802, D102
+    @property
+    def EXAMPLES(self) -> tuple[str, ...]: ...  # noqa: N802, D102
+    @property
+    def SERVICE(self) -> str: ...  # noqa: N802, D102
+    @property
+    def ONLINE(self) -> str: ...  # noqa: N802, D102
+    @property
+    def Settings(self) -> type[FeaturizeSettings]: ...  # noqa: N802, D102
+
+    def objects(self, folder: Path, /) -> list[Any]:
+        """What Feast registers (feature_repo/tasks/<task>.py): entities, sources, views, services over files there."""
+
+    def feedback(self) -> Any:
+        """What users did so far, from where serving keeps it. Errors: `SluiceError` where that does not answer."""
+
+    def from_tables(self, corpus: pd.DataFrame, examples: pd.DataFrame, now: pd.Timestamp, /) -> Rows:
+        """Rows of the sources that the run's tables feed, by the source's name."""
+
+    def from_feedback(self, feedback: Any, now: pd.Timestamp, /) -> Rows:
+        """Rows of the sources that `feedback` feeds, by the source's name; what is in progress is left out."""
+
+    def pushed(self, feedback: Any, now: pd.Timestamp, /) -> Rows:
+        """Rows of what is in progress, by the push source's name; they reach the online store alone."""
+
+    def entity_df(self, corpus: pd.DataFrame, examples: pd.DataFrame, settings: Any, /) -> pd.DataFrame:
+        """What training joins: join keys, event_timestamp, and columns of its own that go along; sorted by all."""
+
+    def entity_rows(self, corpus: pd.DataFrame, examples: pd.DataFrame, /) -> pd.DataFrame:
+        """Join keys, and nothing else, of what the snapshot reads online."""
 
 
 class Learning(Protocol):
@@ -148,6 +194,7 @@ class Task(Protocol):
 
     def base(self) -> Base: ...  # noqa: D102
     def data(self) -> Data: ...  # noqa: D102
+    def features(self) -> Features | None: ...  # noqa: D102
     def learning(self) -> Learning: ...  # noqa: D102
     def merging(self) -> Merging | None: ...  # noqa: D102
     def quantising(self) -> Quantising: ...  # noqa: D102
@@ -157,11 +204,15 @@ class Task(Protocol):
     def drilling(self) -> Drilling | None: ...  # noqa: D102
 
 
+def known() -> list[str]:
+    """Names of the tasks there are."""
+    return sorted(module.name for module in iter_modules(__path__) if module.ispkg)
+
+
 def find(name: str) -> Task:
     """The task of that name. Errors: `SluiceError` that names the tasks there are."""
     if not name.isidentifier() or find_spec(f"{__name__}.{name}") is None:
-        there = sorted(module.name for module in iter_modules(__path__) if module.ispkg)
-        raise SluiceError(f"task '{name}': there is {', '.join(there)}; name one of them")
+        raise SluiceError(f"task '{name}': there is {', '.join(known())}; name one of them")
     task: Task = import_module(f"{__name__}.{name}").TASK
     return task
 

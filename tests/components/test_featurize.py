@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from kfp.dsl import Dataset
 
-from components.featurize import sources
 from components.featurize.component import featurize as component
-from components.featurize.run import FeaturizeSettings, run
+from components.featurize.run import run
+from components.tasks.retrieval import features
 from serving.contract.errors import SluiceError
 from serving.feedback import feedback_url
 from serving.feedback.answers import add_counts
@@ -42,7 +42,7 @@ def featurize(folder: Path, table: pd.DataFrame, asked: list[pd.Timestamp]) -> t
     ins = write(table, folder / "passages.parquet"), write(pd.DataFrame({"asked_at": asked}), folder / "q.parquet")
     outs = folder / "frame.parquet", folder / "snapshot.parquet"
     artifacts = [Dataset(uri=str(path)) for path in (*ins, *outs)]
-    component.python_func(*artifacts[:2], {"online_chunk": 2.0}, *artifacts[2:])
+    component.python_func(*artifacts[:2], {"task": "retrieval", "online_chunk": 2.0}, *artifacts[2:])
     return pd.read_parquet(outs[0]), pd.read_parquet(outs[1])
 
 
@@ -110,12 +110,13 @@ def test_two_pipelines_at_once_both_finish_with_their_own_passages(home, tmp_pat
 
 
 def test_of_too_many_days_those_with_the_fewest_questions_are_left_out():
-    asked = pd.Series([MAY[0]] * 3 + [MAY[1]] + [MAY[2]] * 2 + [pd.NaT], name="asked_at")
-    assert sources.days_asked(asked, 2).strftime("%d").tolist() == ["02", "04"]
+    asked = pd.DataFrame({"asked_at": [MAY[0]] * 3 + [MAY[1]] + [MAY[2]] * 2 + [pd.NaT]})
+    grid = features.entity_df(passages(1), asked, features.Settings(task="retrieval", max_days=2))
+    assert grid["event_timestamp"].dt.strftime("%d").tolist() == ["02", "04"]
 
 
 def test_a_change_dated_in_the_future_counts_as_just_made():
-    rows = sources.passage_rows(passages(3), MAY[1])
+    rows = features.from_tables(passages(3), pd.DataFrame(), MAY[1])["passage_features"]
     assert rows["event_timestamp"].tolist() == [MAY[0], MAY[1], MAY[1]]
 
 
@@ -125,7 +126,7 @@ def test_a_missing_input_is_named(home, tmp_path, drop, complaint):
     if drop:
         write(passages(1).drop(columns=drop), path)
     with pytest.raises(SluiceError, match=complaint):
-        run(path, tmp_path / "q", FeaturizeSettings(), tmp_path / "f", tmp_path / "s")
+        run(path, tmp_path / "q", {"task": "retrieval"}, tmp_path / "f", tmp_path / "s")
 
 
 def test_a_feedback_database_that_is_away_is_one_clear_error(home, tmp_path, monkeypatch):

@@ -37,7 +37,8 @@ def test_a_pipeline_fills_redis_and_the_scheduled_job_fills_it_again_after_a_los
     from redis import Redis
 
     from components.featurize import store as feast_store
-    from components.featurize.run import FeaturizeSettings, run
+    from components.featurize.run import run
+    from feature_repo.tasks.retrieval import SERVICE, objects
 
     before = materialise(str(tmp_path / "job"))
     assert before.returncode == 1 and "run a pipeline first" in before.stderr and "Traceback" not in before.stderr
@@ -45,7 +46,7 @@ def test_a_pipeline_fills_redis_and_the_scheduled_job_fills_it_again_after_a_los
     table = pd.DataFrame({"passage_id": IDS, "kind": "class", "n_tokens": 7, "documented": True, "n_changes": 2})
     table.assign(changed_at=when).to_parquet(tmp_path / "p.parquet", coerce_timestamps="us")
     pd.DataFrame({"asked_at": [when]}).to_parquet(tmp_path / "q.parquet", coerce_timestamps="us")
-    run(tmp_path / "p.parquet", tmp_path / "q.parquet", FeaturizeSettings(), tmp_path / "f", tmp_path / "s")
+    run(tmp_path / "p.parquet", tmp_path / "q.parquet", {"task": "retrieval"}, tmp_path / "f", tmp_path / "s")
     assert pd.read_parquet(tmp_path / "s")["n_tokens"].tolist() == [7] * 20
 
     votes = FeedbackStore()
@@ -60,7 +61,8 @@ def test_a_pipeline_fills_redis_and_the_scheduled_job_fills_it_again_after_a_los
         done = materialise(str(tmp_path / "job"))
         assert done.returncode == 0, done.stderr
         assert client.dbsize() >= len(IDS)
-    with feast_store.opened() as store:
-        online = feast_store.online(store, [*IDS, "unknown"], 100).set_index("passage_id")
+    with feast_store.opened(objects(tmp_path / "pod" / "features")) as store:
+        asked = pd.DataFrame({"passage_id": [*IDS, "unknown"]})
+        online = feast_store.online(store, SERVICE, asked, 100).set_index("passage_id")
         assert online.loc["p1", "n_tokens"] == 7 and pd.isna(online.loc["unknown", "n_tokens"])
         assert (online.loc["p3", "up"], online.loc["p4", "shown"]) == (1, 1)

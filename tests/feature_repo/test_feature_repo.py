@@ -36,7 +36,7 @@ def test_another_profiles_file_is_taken_as_it_is_and_must_exist(tmp_path, monkey
 
 @pytest.mark.e2e
 def test_a_vote_travels_through_feasts_own_server_into_the_features_that_serving_reads(tmp_path, monkeypatch):
-    from components.featurize.run import FeaturizeSettings, run
+    from components.featurize.run import run
     from serving.core.features import OnlineFeatures
     from serving.feedback import FeedbackStore
 
@@ -47,7 +47,7 @@ def test_a_vote_travels_through_feasts_own_server_into_the_features_that_serving
     table = pd.DataFrame({"passage_id": ids, "kind": "class", "n_tokens": 7, "documented": True, "n_changes": 2})
     table.assign(changed_at=when).to_parquet(tmp_path / "p.parquet", coerce_timestamps="us")
     pd.DataFrame({"asked_at": [when]}).to_parquet(tmp_path / "q.parquet", coerce_timestamps="us")
-    run(tmp_path / "p.parquet", tmp_path / "q.parquet", FeaturizeSettings(), tmp_path / "f", tmp_path / "s")
+    run(tmp_path / "p.parquet", tmp_path / "q.parquet", {"task": "retrieval"}, tmp_path / "f", tmp_path / "s")
 
     feast = str(Path(sys.executable).with_name("feast"))
     listed = subprocess.run(
@@ -90,9 +90,9 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 
 def test_feast_apply_finds_every_object_that_the_pipeline_registers(tmp_path, monkeypatch):
-    from feature_repo.views import objects
+    from feature_repo.tasks.retrieval import objects
 
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
     found = vars(importlib.reload(importlib.import_module("feature_repo.definitions")))
-    for name, thing in objects(tmp_path / "features")._asdict().items():
-        assert found[name] == thing
+    for thing in objects(tmp_path / "features"):
+        assert found[f"{type(thing).__name__} {thing.name}"] == thing

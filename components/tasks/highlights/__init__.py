@@ -16,6 +16,9 @@ class Highlights:
 
         return data
 
+    def features(self) -> None:  # noqa: D102
+        return None
+
     def learning(self) -> Learning:  # noqa: D102
         from components.tasks.highlights import learning
 

@@ -1,6 +1,18 @@
 """Retrieval: passages that answer a question, and how sure that is."""
 
-from components.tasks import Base, Data, Drilling, Evaluating, Gating, Learning, Merging, Packing, Quantising, Task
+from components.tasks import (
+    Base,
+    Data,
+    Drilling,
+    Evaluating,
+    Features,
+    Gating,
+    Learning,
+    Merging,
+    Packing,
+    Quantising,
+    Task,
+)
 
 
 class Retrieval:
@@ -15,6 +27,11 @@ class Retrieval:
         from components.tasks.retrieval import data
 
         return data
+
+    def features(self) -> Features:  # noqa: D102
+        from components.tasks.retrieval import features
+
+        return features
 
     def learning(self) -> Learning:  # noqa: D102
         from components.tasks.retrieval import learning

@@ -2,10 +2,9 @@
 
 from kfp import dsl
 
-from components.featurize.component import featurize
 from components.ingest.component import ingest
 from components.make_qa.component import make_qa
-from pipelines.release import release, validated
+from pipelines.release import featurized, release, validated
 from pipelines.settings import load_settings
 from pipelines.tasks import named
 
@@ -32,14 +31,5 @@ def codebase(source: str = "", revision: str = "", part: str = "core", base_mode
     )
     asked = named(make_qa(passages=read.outputs["passages"], settings=settings["make_qa"]), "Make questions", "make_qa")
     checked = validated("retrieval", read.outputs["passages"], asked.outputs["questions"], settings)
-    features = named(
-        featurize(
-            corpus=checked.outputs["clean_corpus"],
-            examples=checked.outputs["clean_examples"],
-            settings=settings["featurize"],
-        ),
-        "Featurize",
-        "featurize",
-    )
-    outputs = {name: features.outputs[name] for name in ("frame", "snapshot")}
-    release("codebase", "retrieval", base_model, checked, settings, outputs)
+    features = featurized("retrieval", checked, settings)
+    release("codebase", "retrieval", base_model, checked, settings, features)

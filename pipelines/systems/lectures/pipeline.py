@@ -6,14 +6,13 @@ from typing import Any
 from kfp import dsl
 from kfp.dsl import PipelineTask
 
-from components.featurize.component import featurize
 from components.make_qa.component import lecture_questions
 from components.recordings.component import recordings
 from components.segment.component import segment
 from components.summaries.component import summaries
 from components.transcribe.component import transcribe
 from components.utterances.component import utterances
-from pipelines.release import Judged, refresh, release, validated
+from pipelines.release import Judged, featurized, refresh, release, validated
 from pipelines.settings import load_settings
 from pipelines.tasks import named
 
@@ -91,17 +90,8 @@ def _retriever(read: PipelineTask, pieces: PipelineTask, text_model: str, settin
         "make_qa",
     )
     checked = validated("retrieval", pieces.outputs["passages"], asked.outputs["questions"], own, "Segments: ")
-    features = named(
-        featurize(
-            corpus=checked.outputs["clean_corpus"],
-            examples=checked.outputs["clean_examples"],
-            settings=own["featurize"],
-        ),
-        "Featurize",
-        "featurize",
-    )
-    outputs = {name: features.outputs[name] for name in ("frame", "snapshot")}
-    refresh("lectures-retriever", "retrieval", text_model, checked, own, outputs, title="Retriever: ")
+    features = featurized("retrieval", checked, own)
+    refresh("lectures-retriever", "retrieval", text_model, checked, own, features, title="Retriever: ")
 
 
 @dsl.pipeline(

@@ -12,6 +12,9 @@ class Toy:
 
         return data
 
+    def features(self):
+        return None
+
     def learning(self):
         from components.tasks.toy import learning
 

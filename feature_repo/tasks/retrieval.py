@@ -2,42 +2,19 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from feast import Entity, FeatureService, FeatureView, Field, FileSource, PushSource, ValueType
-from feast.data_format import ParquetFormat
+from feast import Entity, FeatureService, FeatureView, Field, PushSource, ValueType
 from feast.types import Int64, String
 
+from feature_repo.tasks import source
+
 FOREVER = timedelta(0)
+SERVICE = "retrieval_v1"
 
 
-class Objects(NamedTuple):
-    """Everything that `feast apply` registers."""
-
-    passage: Entity
-    passage_source: FileSource
-    feedback_source: FileSource
-    feedback_push: PushSource
-    passage_features: FeatureView
-    feedback_features: FeatureView
-    retrieval_v1: FeatureService
-
-
-def _source(name: str, folder: Path) -> FileSource:
-    return FileSource(
-        name=name,
-        path=str(folder / f"{name}.parquet"),
-        timestamp_field="event_timestamp",
-        file_format=ParquetFormat(),
-    )
-
-
-def _fields(*names: str) -> list[Field]:
-    return [Field(name=name, dtype=Int64) for name in names]
-
-
-def objects(folder: Path) -> Objects:
-    """The repository's objects over the parquet files in ``folder`` (see components/featurize, which writes them).
+def objects(folder: Path) -> list[Any]:
+    """What is registered, over the parquet files in ``folder``.
 
     ``passage_features`` changes when a passage's file does (event time: the change). ``feedback_features`` are running
     totals: closed days come from the batch file, the day in progress through the push source ``feedback_push``.
@@ -45,8 +22,7 @@ def objects(folder: Path) -> Objects:
     passage = Entity(
         name="passage", join_keys=["passage_id"], value_type=ValueType.STRING, description="One retrievable passage"
     )
-    passage_source = _source("passage_features", folder)
-    feedback_source = _source("feedback_features", folder)
+    passage_source, feedback_source = source("passage_features", folder), source("feedback_features", folder)
     push = PushSource(name="feedback_push", batch_source=feedback_source, description="Running totals, as users vote")
     passage_features = FeatureView(
         name="passage_features",
@@ -65,6 +41,10 @@ def objects(folder: Path) -> Objects:
         description="How often the passage was among an answer's sources, and how users voted on those answers",
     )
     service = FeatureService(
-        name="retrieval_v1", features=[passage_features, feedback_features], description="What the ranker reads"
+        name=SERVICE, features=[passage_features, feedback_features], description="What the ranker reads"
     )
-    return Objects(passage, passage_source, feedback_source, push, passage_features, feedback_features, service)
+    return [passage, passage_source, feedback_source, push, passage_features, feedback_features, service]
+
+
+def _fields(*names: str) -> list[Field]:
+    return [Field(name=name, dtype=Int64) for name in names]
