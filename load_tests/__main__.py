@@ -14,7 +14,7 @@ from rich.markup import escape
 if TYPE_CHECKING:
     import pandas as pd
 
-    from load_tests.plan import Plan
+    from load_tests.plan import LoadPlan
     from load_tests.slo import LoadTest
     from serving.contract.verdict import Verdict
 
@@ -43,7 +43,7 @@ def main(
 ) -> None:
     """Users ask an endpoint under load; the SLO decides. Exit status 0: kept, 1: missed, 2: could not be tested."""
     from load_tests.asked import asked_questions, read_asked
-    from load_tests.plan import Plan, Target
+    from load_tests.plan import LoadPlan, LoadTarget
     from load_tests.protocols import HEADERS_VARIABLE, PROTOCOLS, parse_headers
     from load_tests.slo import judge
     from serving.contract.errors import SluiceError
@@ -56,8 +56,8 @@ def main(
         test = _test(slo or model, users, rate, seconds)
         os.environ[HEADERS_VARIABLE] = json.dumps(parse_headers(header or []))
         asked = read_asked(requests) if requests else asked_questions(questions)
-        target = Target("endpoint", host.rstrip("/"), test.load.users, test.load.rate)
-        samples = _run(Plan(model, [target], asked, "", test.load.timeout_s, test.load.seconds, protocol, path))
+        target = LoadTarget("endpoint", host.rstrip("/"), test.load.users, test.load.rate)
+        samples = _run(LoadPlan(model, [target], asked, "", test.load.timeout_s, test.load.seconds, protocol, path))
     except (SluiceError, ValueError) as error:
         err.print(f"[red]{escape(str(error))}[/]")
         sys.exit(2)
@@ -82,7 +82,7 @@ def _test(slo: str, users: int | None, rate: float | None, seconds: float | None
     return test.model_copy(update={"load": load, "slo": test.slo.model_copy(update=free)})
 
 
-def _run(plan: "Plan") -> "pd.DataFrame":
+def _run(plan: "LoadPlan") -> "pd.DataFrame":
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from load_tests.run import run_plan

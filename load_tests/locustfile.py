@@ -16,10 +16,10 @@ import gevent  # type: ignore[import-untyped]
 from locust import FastHttpUser, events, task
 
 from load_tests.answers import is_correct
-from load_tests.plan import COLUMNS, Plan, kinds_of
+from load_tests.plan import COLUMNS, LoadPlan, kinds_of
 from load_tests.protocols import PROTOCOLS, Request, headers, request_of
 
-PLAN = Plan.from_environment()
+PLAN = LoadPlan.from_environment()
 KINDS = kinds_of(PLAN.asked)
 
 

@@ -45,7 +45,7 @@ def kinds_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, Behaviour]:
 
 
 @dataclass(frozen=True)
-class Target:
+class LoadTarget:
     """One address under load: how many users at once, and the requests/s they offer together (None: they think)."""
 
     name: str
@@ -64,14 +64,14 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """One run of Locust: the model's name in its routes, addresses, request rows (see `load_tests.asked`).
 
     ``protocol``: a name of `load_tests.protocols.PROTOCOLS`; ``path``: instead of the protocol's own.
     """
 
     model: str
-    targets: list[Target]
+    targets: list[LoadTarget]
     asked: list[dict[str, Any]]
     out: str = ""
     timeout_s: float = 5.0
@@ -80,15 +80,15 @@ class Plan:
     path: str = ""
 
     @classmethod
-    def from_environment(cls) -> "Plan":
+    def from_environment(cls) -> "LoadPlan":
         """The plan named by ``$SLUICE_LOAD_PLAN``; without one, the project's own questions to Locust's --host."""
         path = os.environ.get(PLAN_VARIABLE)
         if path:
             fields = json.loads(Path(path).read_text())
-            return cls(**{**fields, "targets": [Target(**t) for t in fields["targets"]]})
+            return cls(**{**fields, "targets": [LoadTarget(**t) for t in fields["targets"]]})
         from load_tests.asked import asked_questions
 
-        return cls(os.environ.get("SLUICE_MODEL", "codebase"), [Target("endpoint", "", 0)], asked_questions(None))
+        return cls(os.environ.get("SLUICE_MODEL", "codebase"), [LoadTarget("endpoint", "", 0)], asked_questions(None))
 
     def write(self, path: Path) -> None:
         """Write the plan where the locustfile will read it."""

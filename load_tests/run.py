@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from load_tests.plan import COLUMNS, PLAN_VARIABLE, Plan, Target
+from load_tests.plan import COLUMNS, PLAN_VARIABLE, LoadPlan, LoadTarget
 from serving.contract.errors import SluiceError
 from serving.contract.processes import die_with_parent
 
@@ -24,7 +24,7 @@ Tick = Callable[[float], None]
 
 
 def run_targets(
-    targets: Sequence[Target],
+    targets: Sequence[LoadTarget],
     model: str,
     asked: list[dict[str, Any]],
     seconds: float,
@@ -33,10 +33,10 @@ def run_targets(
     tick: Tick | None = None,
 ) -> "pd.DataFrame":
     """Put several addresses under load in the same window, by the v1 protocol; see `run_plan`."""
-    return run_plan(Plan(model, list(targets), asked, "", timeout_s, seconds), out, tick)
+    return run_plan(LoadPlan(model, list(targets), asked, "", timeout_s, seconds), out, tick)
 
 
-def run_plan(plan: Plan, out: Path, tick: Tick | None = None) -> "pd.DataFrame":
+def run_plan(plan: LoadPlan, out: Path, tick: Tick | None = None) -> "pd.DataFrame":
     """Carry out a plan by one Locust process; `load_tests.protocols.headers` says what goes with each request.
 
     Returns one row a request: at (float, epoch s, end of the answer), latency_ms (float), status (int, 0 = no
@@ -69,7 +69,7 @@ def run_plan(plan: Plan, out: Path, tick: Tick | None = None) -> "pd.DataFrame":
     return read_samples(samples)
 
 
-def _command(targets: Sequence[Target], seconds: float, timeout_s: float) -> list[str]:
+def _command(targets: Sequence[LoadTarget], seconds: float, timeout_s: float) -> list[str]:
     users = str(sum(target.users for target in targets))
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--users", users]
     # The locustfile ends the window, counted from the first answer; this ends a run without any.

@@ -24,7 +24,7 @@ BASE = "base"
 
 
 @dataclass(frozen=True)
-class Entry:
+class RegistryEntry:
     """One registered version. ``path``: its bundle's directory, or URL in an object store (see `bundle_of`).
 
     ``status``: registered, refused (a gate failed), promoted, rolled back or replaced.
@@ -74,7 +74,7 @@ def model_name(system: str) -> str:
     return f"sluice-{system}"
 
 
-def history(system: str) -> list[Entry]:
+def history(system: str) -> list[RegistryEntry]:
     """Every version, newest first; empty when nothing was registered."""
     if not exists():
         return []
@@ -84,17 +84,17 @@ def history(system: str) -> list[Entry]:
     return sorted((_entry(v, aliases) for v in found), key=lambda e: -int(e.version))
 
 
-def champion_of(system: str) -> Entry | None:
+def champion_of(system: str) -> RegistryEntry | None:
     """The version at 100 %, or None."""
     return alias_of(system, "champion")
 
 
-def alias_of(system: str, alias: str) -> Entry | None:
+def alias_of(system: str, alias: str) -> RegistryEntry | None:
     """The version that ``champion``, ``challenger`` or ``previous`` names, or None."""
     return next((e for e in history(system) if alias in e.aliases), None)
 
 
-def version_of(system: str, version: str) -> Entry:
+def version_of(system: str, version: str) -> RegistryEntry:
     """One version. Errors: `SluiceError` if there is none of that number."""
     found = history(system)
     for entry in found:
@@ -104,12 +104,12 @@ def version_of(system: str, version: str) -> Entry:
     raise SluiceError(f"{model_name(system)}: no version {version} in {tracking_uri()}; there are: {have}")
 
 
-def find(system: str, digest: str) -> Entry | None:
+def find(system: str, digest: str) -> RegistryEntry | None:
     """The version with this bundle digest, or None."""
     return next((e for e in history(system) if e.digest == digest), None)
 
 
-def bundle_of(entry: Entry) -> Path:
+def bundle_of(entry: RegistryEntry) -> Path:
     """The entry's bundle as a local directory, fetched from the object store if it is there.
 
     Errors: `SluiceError` if it is gone, cannot be read, or is not what was registered.
@@ -139,9 +139,9 @@ def _aliases(client: Any, system: str) -> dict[str, str]:
         raise
 
 
-def _entry(version: Any, aliases: Mapping[str, str]) -> Entry:
+def _entry(version: Any, aliases: Mapping[str, str]) -> RegistryEntry:
     tags = version.tags
-    return Entry(
+    return RegistryEntry(
         version=str(version.version),
         path=version.source,
         digest=tags.get("digest", ""),
@@ -152,7 +152,7 @@ def _entry(version: Any, aliases: Mapping[str, str]) -> Entry:
     )
 
 
-def promote(system: str, version: str) -> Entry:
+def promote(system: str, version: str) -> RegistryEntry:
     """Move the alias champion to ``version``; the champion before keeps the alias previous.
 
     Promoting the champion again changes nothing. Errors: `SluiceError` if the version is unknown or a gate refused it.

@@ -30,7 +30,7 @@ def default_tokenizer() -> Path:
     return Path(str(found[0].locate()))
 
 
-class Window:
+class TokenWindow:
     """Counts wordpieces and cuts texts to ``max_tokens``, special tokens included.
 
     Every distinct word is tokenised once, in batches: source code repeats itself, so this is several times faster than

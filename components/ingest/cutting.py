@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from components.common.prose import summary, words
 from components.common.records import Record, Skipped, mended_record
-from components.common.window import Window, break_at
+from components.common.window import TokenWindow, break_at
 from components.ingest.markdown import read_markdown
 from components.ingest.python_source import read_python
 
@@ -40,7 +40,7 @@ class Cut(NamedTuple):
     pieces: list[Piece]
 
 
-class Task(NamedTuple):
+class ReadingTask(NamedTuple):
     """A worker's share: files of one kind below ``root``, and how to read and cut them."""
 
     markdown: bool
@@ -51,7 +51,7 @@ class Task(NamedTuple):
     max_tokens: int
 
 
-def read_and_cut(task: Task) -> tuple[list[Cut], list[Skipped], int]:
+def read_and_cut(task: ReadingTask) -> tuple[list[Cut], list[Skipped], int]:
     """Read a task's files: cut records, files that could not be read, bytes read."""
     if task.markdown:
         records, skipped, size = read_markdown(task.root, task.paths)
@@ -61,11 +61,11 @@ def read_and_cut(task: Task) -> tuple[list[Cut], list[Skipped], int]:
 
 
 @lru_cache(maxsize=1)
-def _window(tokenizer: str, max_tokens: int) -> Window:
-    return Window(tokenizer, max_tokens)
+def _window(tokenizer: str, max_tokens: int) -> TokenWindow:
+    return TokenWindow(tokenizer, max_tokens)
 
 
-def cut_all(records: list[Record], window: Window) -> list[Cut]:
+def cut_all(records: list[Record], window: TokenWindow) -> list[Cut]:
     """Cut every record, in order."""
     records = [mended_record(record) for record in records]
     tops = [headers(r) for r in records]
@@ -99,7 +99,7 @@ def _trim(text: str, size: int) -> str:
     return text if len(text) <= size else text[:size].rsplit(" ", 1)[0]
 
 
-def cut(record: Record, tops: tuple[str, str], window: Window) -> Iterator[Piece]:
+def cut(record: Record, tops: tuple[str, str], window: TokenWindow) -> Iterator[Piece]:
     """Pieces of one record, the first under the first of the headers ``tops``, the others under the second.
 
     Documentation longer than the window continues in further pieces. Code fills what room is left behind the

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from components.common.progress import track
 from components.common.records import Skipped, mended
-from components.common.window import Window
-from components.ingest.cutting import Cut, Task, cut_all, read_and_cut
+from components.common.window import TokenWindow
+from components.ingest.cutting import Cut, ReadingTask, cut_all, read_and_cut
 from components.ingest.files import SUFFIXES, select, source_root
 from components.ingest.history import read_history
 from components.ingest.issues import read_issues
@@ -55,7 +55,7 @@ def ingest(source: str, part: str, settings: IngestSettings, out: str | Path) ->
     history = read_history(root)
     paths, skipped = select(root, part, not source, settings, history.files)
     skipped += [Skipped(".git", history.lack)] if history.lack else []
-    window = Window(settings.tokenizer, settings.max_tokens)
+    window = TokenWindow(settings.tokenizer, settings.max_tokens)
     cuts, bad, size = _read_files(root, paths, settings)
     skipped += bad
     issues, bad = read_issues(settings.issues) if settings.issues else ([], [])
@@ -90,8 +90,8 @@ def _read_files(root: Path, paths: list[str], settings: IngestSettings) -> tuple
     python = [p for p in paths if SUFFIXES[os.path.splitext(p)[1].lower()] == "python"]
     markdown = sorted(set(paths).difference(python))
     how = (settings.undocumented_min_lines, settings.tokenizer, settings.max_tokens)
-    tasks = [Task(False, str(root), chunk, *how) for chunk in _chunks(root, python)]
-    tasks += [Task(True, str(root), chunk, *how) for chunk in _chunks(root, markdown)]
+    tasks = [ReadingTask(False, str(root), chunk, *how) for chunk in _chunks(root, python)]
+    tasks += [ReadingTask(True, str(root), chunk, *how) for chunk in _chunks(root, markdown)]
     cuts: list[Cut] = []
     skipped: list[Skipped] = []
     size = 0
@@ -102,7 +102,7 @@ def _read_files(root: Path, paths: list[str], settings: IngestSettings) -> tuple
     return cuts, sorted(skipped), size
 
 
-def _run(tasks: list[Task], workers: int) -> list[tuple[list[Cut], list[Skipped], int]]:
+def _run(tasks: list[ReadingTask], workers: int) -> list[tuple[list[Cut], list[Skipped], int]]:
     if workers == 1 or len(tasks) < 3:
         return [read_and_cut(task) for task in track(tasks, len(tasks), "Reading")]
     # Forked workers start in milliseconds; spawned ones would import the pipeline engine's launcher again. They only

@@ -11,7 +11,7 @@ from components.make_qa.changes import ask_commit, ask_issue
 from components.make_qa.docs import Doc, parse
 from components.make_qa.english import normal
 from components.make_qa.parameters import ask_parameter
-from components.make_qa.rules import Asked, Place, ask, ask_returned, ask_why
+from components.make_qa.rules import Asked, SymbolPlace, ask, ask_returned, ask_why
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ _COMMENT = re.compile(r"^\s*#+ (.*)$", re.MULTILINE)
 _PROSE_SENTENCES = 8  # of a docstring: what follows is detail that makes poor questions
 
 
-class Candidate(NamedTuple):
+class QuestionCandidate(NamedTuple):
     """A question, the sentence it came from, the index of its passage, and how early its rule ranks it (0 first)."""
 
     asked: Asked
@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     rank: int
 
 
-class Row(NamedTuple):
+class PassageRow(NamedTuple):
     """The columns of a passage that rules read."""
 
     path: str
@@ -41,12 +41,12 @@ class Row(NamedTuple):
     summary: str
 
 
-def rows_of(passages: "pd.DataFrame") -> list[Row]:
+def rows_of(passages: "pd.DataFrame") -> list[PassageRow]:
     """The passages as tuples, in order."""
-    return [Row(*values) for values in passages[list(Row._fields)].itertuples(index=False, name=None)]
+    return [PassageRow(*values) for values in passages[list(PassageRow._fields)].itertuples(index=False, name=None)]
 
 
-def surroundings(row: Row) -> str:
+def surroundings(row: PassageRow) -> str:
     """How a person would name where a symbol lives: its class in words, or its module."""
     if row.kind == "section":
         return ""
@@ -81,32 +81,32 @@ def comments(body: str) -> list[str]:
     return [s for line in _COMMENT.findall(body) for s in sentences(squeeze(line)) if s.count(" ") > 4]
 
 
-def candidates(rows: list[Row], docs: list[Doc]) -> Iterator[Candidate]:
+def candidates(rows: list[PassageRow], docs: list[Doc]) -> Iterator[QuestionCandidate]:
     """All questions that the rules find, passage by passage."""
     for index, (row, doc) in enumerate(zip(rows, docs, strict=True)):
         if row.kind in ("commit", "issue"):
             made = ask_commit(row.signature, row.doc) if row.kind == "commit" else ask_issue(row.doc)
             if made is not None:
-                yield Candidate(made[0], made[1], index, 0)
+                yield QuestionCandidate(made[0], made[1], index, 0)
             continue
-        place = Place(row.kind, surroundings(row), row.name)
+        place = SymbolPlace(row.kind, surroundings(row), row.name)
         for number, sentence in enumerate(doc.sentences[:_PROSE_SENTENCES]):
             first = number == 0 and sentence == row.summary
             asked = ask(sentence, place, first)
             if asked is not None:
-                yield Candidate(asked, sentence, index, 0 if first else 2 + number)
+                yield QuestionCandidate(asked, sentence, index, 0 if first else 2 + number)
         if doc.returned and (sentence := sentences(doc.returned)[0]) and (asked := ask_returned(sentence, place)):
-            yield Candidate(asked, sentence, index, 2)
+            yield QuestionCandidate(asked, sentence, index, 2)
         for comment in comments(row.body):
             if asked := ask_why(comment, place):
-                yield Candidate(asked, comment, index, 3)
+                yield QuestionCandidate(asked, comment, index, 3)
         for number, entry in enumerate(doc.entries):
             parameter = ask_parameter(entry, place)
             if parameter is not None:
-                yield Candidate(parameter[0], parameter[1], index, 1 + 2 * number)
+                yield QuestionCandidate(parameter[0], parameter[1], index, 1 + 2 * number)
 
 
-def read_docs(rows: list[Row]) -> list[Doc]:
+def read_docs(rows: list[PassageRow]) -> list[Doc]:
     """Every passage's documentation, parsed; the subject of a commit or issue counts as its sentence."""
     return [
         Doc([row.doc.split("\n", 1)[0].strip()], []) if row.kind in ("commit", "issue") else parse(row.doc)

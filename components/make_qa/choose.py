@@ -5,7 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from components.make_qa.candidates import Candidate, Holders
+from components.make_qa.candidates import Holders, QuestionCandidate
 from components.make_qa.english import normal
 
 COLUMNS = (
@@ -17,12 +17,12 @@ COLUMNS = (
 class Chosen(NamedTuple):
     """A candidate that stays, with the indices of every passage that holds its sentence, its own first."""
 
-    candidate: Candidate
+    candidate: QuestionCandidate
     gold: tuple[int, ...]
 
 
 def choose(
-    found: Sequence[Candidate], holders: Holders, splits: Sequence[str], per_passage: int, max_gold: int,
+    found: Sequence[QuestionCandidate], holders: Holders, splits: Sequence[str], per_passage: int, max_gold: int,
     limit: int,
 ) -> tuple[list[Chosen], Counter[str]]:  # fmt: skip
     """Questions that have exactly one truth and lie in exactly one split, and how many fell for which reason.
@@ -31,7 +31,7 @@ def choose(
     in more than one split, or if the same question came from different sentences, the question goes.
     """
     dropped: Counter[str] = Counter()
-    groups: dict[str, list[Candidate]] = defaultdict(list)
+    groups: dict[str, list[QuestionCandidate]] = defaultdict(list)
     for candidate in found:
         groups[normal(candidate.asked.question)].append(candidate)
     kept, told = [], set()

@@ -32,7 +32,7 @@ _NUMPY = re.compile(r"(?P<indent>\s*)(?P<name>[A-Za-z_]\w*)\s*(?:,\s*\w+)*(?:\s+
 _BULLET = re.compile(r"\s*(?:[-*+]|\d+[.)])\s+")
 
 
-class Entry(NamedTuple):
+class DocEntry(NamedTuple):
     """A parameter and its description, squeezed to one line."""
 
     name: str
@@ -43,7 +43,7 @@ class Doc(NamedTuple):
     """``sentences``: prose in order, a line each; ``entries``: parameters in order; ``returned``: what comes back."""
 
     sentences: list[str]
-    entries: list[Entry]
+    entries: list[DocEntry]
     returned: str = ""
 
 
@@ -133,6 +133,6 @@ def parse(doc: str) -> Doc:
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         parser.feed(line, following)
     found = [s for paragraph in parser.paragraphs for s in sentences(squeeze(" ".join(paragraph)))]
-    entries = [Entry(name, squeeze(" ".join(text))) for name, text in parser.entries]
+    entries = [DocEntry(name, squeeze(" ".join(text))) for name, text in parser.entries]
     match = _RETURNED.match(squeeze(" ".join(parser.returned)))
     return Doc(found, [e for e in entries if e.text], match["text"] if match else "")

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from components.make_qa.candidates import Row
+from components.make_qa.candidates import PassageRow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ def gold_of(vote: Any, ids: dict[str, int], names: dict[str, list[int]]) -> list
     return []
 
 
-def names_of(rows: list[Row], max_passages: int = 64) -> dict[str, list[int]]:
+def names_of(rows: list[PassageRow], max_passages: int = 64) -> dict[str, list[int]]:
     """Passage indices by what a correction may name; a name that stands for very many passages says nothing."""
     found: dict[str, list[int]] = {}
     for index, row in enumerate(rows):

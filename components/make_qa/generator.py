@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from components.common.progress import track
 from components.common.prose import squeeze
-from components.make_qa.candidates import Row
+from components.make_qa.candidates import PassageRow
 from components.make_qa.rules import names_itself
 from components.make_qa.settings import QASettings
 from serving.contract.errors import SluiceError
@@ -69,7 +69,7 @@ class _Endpoint:
 
 
 def write_questions(
-    rows: Sequence[Row], texts: Sequence[str], wanted: Sequence[int], settings: QASettings
+    rows: Sequence[PassageRow], texts: Sequence[str], wanted: Sequence[int], settings: QASettings
 ) -> list[Written]:
     """Questions for the passages ``wanted`` (indices), in that order; fewer, where the check or the endpoint says no.
 
@@ -98,7 +98,7 @@ def write_questions(
     return written
 
 
-def _one(endpoint: _Endpoint, index: int, row: Row, text: str) -> Written | None:
+def _one(endpoint: _Endpoint, index: int, row: PassageRow, text: str) -> Written | None:
     reply = endpoint.ask(_WRITE.format(path=row.path, text=text))
     found = re.search(r"\{.*\}", reply, re.DOTALL)
     made: Any = json.loads(found[0]) if found else {}

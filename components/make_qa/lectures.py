@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from components.common.prose import squeeze
 from components.common.recordings import lectures, read_stage
-from components.make_qa.candidates import Candidate, Holders
+from components.make_qa.candidates import Holders, QuestionCandidate
 from components.make_qa.changes import category_of
 from components.make_qa.choose import COLUMNS, choose, identity, row
 from components.make_qa.english import content_words, normal, pick
@@ -102,7 +102,7 @@ def _rules(
     segments: "pd.DataFrame", said: "pd.DataFrame", settings: QASettings, hidden: set[str], dropped: Counter[str]
 ) -> list[tuple[Any, ...]]:
     """Questions out of sentences, chosen as those about code are: one truth each, no sentence in two splits."""
-    found: list[Candidate] = []
+    found: list[QuestionCandidate] = []
     by_lecture = _by_lecture(said)
     for index, segment in enumerate(segments.to_dict("records")):
         spoken = by_lecture.get(segment["path"], [])
@@ -111,7 +111,7 @@ def _rules(
         for rank, sentence in enumerate(own if len(own) > 1 else ()):
             asked = ask(sentence)
             if asked is not None and sentence in segment["doc"] and normal(asked.question) not in hidden:
-                found.append(Candidate(asked, sentence, index, rank))
+                found.append(QuestionCandidate(asked, sentence, index, rank))
     ids, splits = segments["passage_id"].tolist(), segments["split"].tolist()
     chosen, why = choose(
         found, Holders(segments["text"].tolist()), splits, settings.per_passage, settings.max_gold,

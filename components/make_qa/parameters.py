@@ -3,9 +3,9 @@
 import re
 
 from components.common.prose import sentences
-from components.make_qa.docs import Entry
+from components.make_qa.docs import DocEntry
 from components.make_qa.english import base_form, content_words, lower_first, pick, plain, trim
-from components.make_qa.rules import Asked, Place, names_itself
+from components.make_qa.rules import Asked, SymbolPlace, names_itself
 
 _WHETHER = re.compile(
     r"(?:Flag |Boolean |A boolean )?(?:indicating |to indicate |that indicates )?[Ww]hether (?:or not )?(.*)"
@@ -13,7 +13,7 @@ _WHETHER = re.compile(
 _DEFAULT = re.compile(r"(?:^|\s)(?:\*?optional\*?,?\s*)?(?:\(?\*?defaults? to .*|Default: .*)$", re.I)
 
 
-def ask_parameter(entry: Entry, place: Place) -> tuple[Asked, str] | None:
+def ask_parameter(entry: DocEntry, place: SymbolPlace) -> tuple[Asked, str] | None:
     """A question about one parameter and the sentence that answers it (the first of its description), or None."""
     found = sentences(entry.text)
     sentence = found[0] if found else ""
@@ -31,14 +31,14 @@ def ask_parameter(entry: Entry, place: Place) -> tuple[Asked, str] | None:
     return Asked("parameters", question), sentence
 
 
-def _named(entry: Entry, place: Place, text: str) -> str:
+def _named(entry: DocEntry, place: SymbolPlace, text: str) -> str:
     """Now and then people know the name and ask what it does; only for names that say enough to be looked for."""
     if pick(f"{entry.name} {text}", 5) or "_" not in entry.name.strip("_") or not place.around:
         return ""
     return f"What does the {entry.name} argument do in {place.around}?"
 
 
-def _described(text: str, place: Place) -> str:
+def _described(text: str, place: SymbolPlace) -> str:
     word = ("parameter", "argument", "option")[pick(text, 3)]
     where = f" of {place.around}" if place.around and (pick(text + word, 3) or len(content_words(text)) < 5) else ""
     ask = f"Which {word}{where}"

@@ -10,7 +10,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from components.make_qa.candidates import Row
+from components.make_qa.candidates import PassageRow
 from serving.contract.errors import SluiceError
 
 SETS = {file.stem.removeprefix("personas-"): file for file in Path(__file__).parent.glob("personas-*.yaml")}
@@ -63,7 +63,7 @@ def resolve(question: PersonaQuestion, places: dict[str, list[int]], texts: Sequ
     return sorted(found)
 
 
-def places_of(rows: Sequence[Row]) -> dict[str, list[int]]:
+def places_of(rows: Sequence[PassageRow]) -> dict[str, list[int]]:
     """Passage indices by ``path`` and by ``path::name``."""
     found: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):

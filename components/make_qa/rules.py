@@ -45,7 +45,7 @@ class Asked(NamedTuple):
     question: str
 
 
-class Place(NamedTuple):
+class SymbolPlace(NamedTuple):
     """Where a sentence stands: the passage's kind, a few words that name the surroundings, the symbol's own name."""
 
     kind: str
@@ -53,7 +53,7 @@ class Place(NamedTuple):
     name: str
 
 
-def ask(sentence: str, place: Place, first: bool) -> Asked | None:
+def ask(sentence: str, place: SymbolPlace, first: bool) -> Asked | None:
     """The best question to which ``sentence`` is the answer, or None.
 
     ``first``: the sentence opens the documentation, so its subject is the symbol itself; later sentences must carry
@@ -71,7 +71,7 @@ def ask(sentence: str, place: Place, first: bool) -> Asked | None:
     return None
 
 
-def _finish(asked: Asked, place: Place) -> Asked | None:
+def _finish(asked: Asked, place: SymbolPlace) -> Asked | None:
     question = re.sub(r"\s+", " ", asked.question).strip(" ,.;:") + "?"
     known = len(content_words(question))
     if known < 6 and place.around and place.around not in question.lower():
@@ -104,7 +104,7 @@ def _subject(text: str) -> str:
     return "" if not subject or len(subject.split()) > 9 or _VAGUE.match(subject) else subject
 
 
-def _changed(text: str, place: Place) -> Asked | None:
+def _changed(text: str, place: SymbolPlace) -> Asked | None:
     if match := _FAVOUR.match(text):
         return Asked("changed", f"What was deprecated in favour of {match['new'].strip()}")
     if _DEPRECATED.match(text) and place.kind in _NOUN:
@@ -123,7 +123,7 @@ def _changed(text: str, place: Place) -> Asked | None:
     return Asked("changed", f"What should I use now that {lower_first(subject)}{match[0].lower()}")
 
 
-def _why(text: str, place: Place) -> Asked | None:
+def _why(text: str, place: SymbolPlace) -> Asked | None:
     if match := _REASON_FIRST.match(text):
         return _why_not(match["main"])
     match = _WHY.search(text)
@@ -162,14 +162,14 @@ def _why_not(main: str) -> Asked | None:
     return Asked("why", f"Why {turned}")
 
 
-def ask_why(comment: str, place: Place) -> Asked | None:
+def ask_why(comment: str, place: SymbolPlace) -> Asked | None:
     """A why-question from a comment in the code, or None: comments are where reasons stand."""
     text = plain(comment)
     asked = _why(text, place) if 25 < len(text) < 240 and "?" not in text and "=" not in text else None
     return _finish(asked, place) if asked else None
 
 
-def ask_returned(text: str, place: Place) -> Asked | None:
+def ask_returned(text: str, place: SymbolPlace) -> Asked | None:
     """Which function gives back what ``text`` (a description under "Returns:") describes?"""
     about = trim(plain(text))
     if not about or place.kind not in ("function", "method") or _VAGUE.match(about) or not about[0].isalpha():
@@ -181,7 +181,7 @@ def ask_returned(text: str, place: Place) -> Asked | None:
     return _finish(Asked("what", f"Which {place.kind} returns {article}{lower_first(about)}"), place)
 
 
-def _condition(text: str, place: Place) -> Asked | None:
+def _condition(text: str, place: SymbolPlace) -> Asked | None:
     match = _IF.match(text)
     if match is None or len(content_words(match["condition"])) < 2:
         return None
@@ -190,7 +190,7 @@ def _condition(text: str, place: Place) -> Asked | None:
     return Asked("what", f"What happens {match['word'].lower()} {match['condition']}")
 
 
-def _goal(text: str, place: Place) -> Asked | None:
+def _goal(text: str, place: SymbolPlace) -> Asked | None:
     if match := _TO.match(text) or _USE.match(text):
         goal = trim(match["goal"])
         if goal and base_form(goal.split()[0]) == goal.split()[0]:
@@ -202,7 +202,7 @@ def _goal(text: str, place: Place) -> Asked | None:
     return None
 
 
-def _verb(text: str, place: Place) -> Asked | None:
+def _verb(text: str, place: SymbolPlace) -> Asked | None:
     head, _, rest = text.partition(" ")
     if head.endswith("ly") and base_form(rest.partition(" ")[0]):  # "Recursively walk a template"
         text, (head, _, rest) = rest, rest.partition(" ")
@@ -223,13 +223,13 @@ def _verb(text: str, place: Place) -> Asked | None:
     )
 
 
-def _whether(text: str, place: Place) -> Asked | None:
+def _whether(text: str, place: SymbolPlace) -> Asked | None:
     match = re.match(r"Whether (?:or not )?(.*)", text)
     condition = trim(match[1]) if match else ""
     return Asked("how", f"How can I tell whether {condition}") if condition else None
 
 
-def _this(text: str, place: Place) -> Asked | None:
+def _this(text: str, place: SymbolPlace) -> Asked | None:
     match = _THIS.match(text)
     if match is None:
         return None
@@ -241,7 +241,7 @@ def _this(text: str, place: Place) -> Asked | None:
     return Asked("what", f"Which {_NOUN.get(place.kind, 'part')} {verb} {rest}")
 
 
-def _noun(text: str, place: Place) -> Asked | None:
+def _noun(text: str, place: SymbolPlace) -> Asked | None:
     text = trim(text)
     if not text or _VAGUE.match(text) or place.kind == "section":
         return None

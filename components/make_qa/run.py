@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.common.prose import squeeze
-from components.make_qa.candidates import Holders, Row, candidates, read_docs, rows_of
+from components.make_qa.candidates import Holders, PassageRow, candidates, read_docs, rows_of
 from components.make_qa.changes import category_of
 from components.make_qa.choose import COLUMNS, choose, identity, row
 from components.make_qa.docs import Doc
@@ -41,7 +41,7 @@ class _Source:
     """The passages in the forms that the four makers of questions read."""
 
     def __init__(self, passages: "pd.DataFrame") -> None:
-        self.rows: list[Row] = rows_of(passages)
+        self.rows: list[PassageRow] = rows_of(passages)
         self.docs: list[Doc] = read_docs(self.rows)
         self.ids: list[str] = passages["passage_id"].tolist()
         self.texts: list[str] = passages["text"].tolist()

@@ -13,7 +13,7 @@ from serving.contract.errors import SluiceError
 FILE = "samples.yaml"
 
 
-class Question(BaseModel):
+class LectureQuestion(BaseModel):
     """A question about a lecture, its answer, and the second of the recording where it is given."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -35,7 +35,7 @@ class Note(BaseModel):
     condition: str = "unknown"
     split: Literal["train", "val", "test", ""] = ""
     bullets: tuple[str, ...] = ()
-    questions: tuple[Question, ...] = ()
+    questions: tuple[LectureQuestion, ...] = ()
 
 
 def read_notes(text: str, place: str) -> dict[str, Note]:

@@ -14,7 +14,7 @@ from components.common.records import mended
 from components.common.step import Settings
 from components.recordings.cues import read_transcript
 from components.recordings.measure import Tally
-from components.recordings.sources import Source
+from components.recordings.sources import RecordingSource
 from serving.contract.errors import SluiceError
 from serving.media import Media, Recording, Stretch, cut, length
 
@@ -47,7 +47,7 @@ class Left(NamedTuple):
 
 
 def read_recording(
-    source: Source, file: str, about: Mapping[str, Any], settings: RecordingSettings, out: Path
+    source: RecordingSource, file: str, about: Mapping[str, Any], settings: RecordingSettings, out: Path
 ) -> dict[str, Any] | Left:
     """Decode ``file`` once, in bounded memory, and write ``out/<lecture_id>/{recording,windows,silences}.parquet``.
 
@@ -66,7 +66,7 @@ def read_recording(
 
 
 def _read(
-    source: Source, file: str, path: Path, about: Mapping[str, Any], settings: RecordingSettings, out: Path
+    source: RecordingSource, file: str, path: Path, about: Mapping[str, Any], settings: RecordingSettings, out: Path
 ) -> dict[str, Any]:
     lecture_id = str(about["lecture_id"])
     with path.open("rb") as stream:
@@ -125,7 +125,7 @@ def _promise(file: str, media: Media) -> str:
     return f"named {suffix}, holds {media.container.split(',')[0]}" if wrong else ""
 
 
-def _reference(source: Source, file: str, lecture_id: str, version: str, out: Path) -> str:
+def _reference(source: RecordingSource, file: str, lecture_id: str, version: str, out: Path) -> str:
     """Write the reference transcript if there is one; return what is wrong with it or was passed over, or ""."""
     beside = source.reference(file)
     if not beside:

@@ -11,7 +11,7 @@ from components.common.progress import track
 from components.common.recordings import QUARANTINE, write_quarantine
 from components.recordings.notes import FILE, Note, facts, read_notes, splits_of, unique_ids
 from components.recordings.read import Left, RecordingSettings, read_recording
-from components.recordings.sources import Source, open_source
+from components.recordings.sources import RecordingSource, open_source
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
 
@@ -67,7 +67,7 @@ def _repeats(rows: Sequence[dict[str, Any]], notes: Mapping[str, Note], folder: 
     return out
 
 
-def _missing(place: Source, notes: dict[str, Note]) -> list[Left]:
+def _missing(place: RecordingSource, notes: dict[str, Note]) -> list[Left]:
     """Entries of samples.yaml without a file, transcripts without a recording; not of a single file's neighbours."""
     if place.single:
         return []

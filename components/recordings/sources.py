@@ -32,7 +32,7 @@ _BESIDE = {*REFERENCES, ".txt", ".md", ".json", ".yaml", ".yml", ".csv", ".html"
 
 
 @dataclass(frozen=True)
-class Source:
+class RecordingSource:
     """A place with its recordings: paths relative to ``root``, sorted; ``beside`` the other files by relative path.
 
     ``single``: the place is one file, and what lies beside it need not be its own.
@@ -130,7 +130,7 @@ def _decoded(data: bytes, name: str) -> str:
 _NOT_IN_1252 = (0x81, 0x8D, 0x8F, 0x90, 0x9D)
 
 
-def open_source(source: str) -> Source:
+def open_source(source: str) -> RecordingSource:
     """List the recordings of ``source``: a file, a folder, ``s3://bucket/prefix`` (any fsspec URL), or "" for our own.
 
     Hidden files are passed over. Errors: `SluiceError` when the place cannot be read or holds no recording.
@@ -146,7 +146,7 @@ def open_source(source: str) -> Source:
         if filesystem.isfile(root):
             parent, name = root.rsplit("/", 1)
             around = _own(filesystem, parent, _relative(filesystem.ls(parent, detail=False), parent))
-            return Source(filesystem, parent, [name], _beside(around), single=True)
+            return RecordingSource(filesystem, parent, [name], _beside(around), single=True)
         found = _own(filesystem, root, _relative(filesystem.find(root), root))
     except (OSError, ImportError, ValueError) as error:
         raise SluiceError(
@@ -157,7 +157,7 @@ def open_source(source: str) -> Source:
         raise SluiceError(
             f"source {place}: no recording in it; name a folder or prefix that holds audio or video files"
         )
-    return Source(filesystem, root, recordings, _beside(found))
+    return RecordingSource(filesystem, root, recordings, _beside(found))
 
 
 def _own(filesystem: Any, root: str, files: list[str]) -> list[str]:

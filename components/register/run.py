@@ -15,7 +15,7 @@ from components.common import storage
 from components.common.registry import (
     BASE,
     MARKER,
-    Entry,
+    RegistryEntry,
     champion_of,
     client_of_mlflow,
     experiment_of,
@@ -40,7 +40,7 @@ class RegisterSettings(Settings):
     experiment: str = ""
 
 
-def register(system: str, bundle: Path, verdicts: Iterable[Verdict], experiment: str = "") -> Entry:
+def register(system: str, bundle: Path, verdicts: Iterable[Verdict], experiment: str = "") -> RegistryEntry:
     """Register a candidate, once per bundle content: store it, track it in one MLflow run, give it a version.
 
     The run holds lineage (digests of data and code, the parent study's run), parameters, metrics and the verdicts. The

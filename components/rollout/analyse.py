@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from components.rollout.compare import (
-    Check,
+    Comparison,
     Figures,
     Votes,
     compare_answers,
@@ -73,9 +73,9 @@ def inconclusive(verdict: Verdict) -> bool:
     return not verdict.passed and bool(verdict.figures.get("inconclusive"))
 
 
-def _of(checks: list[Check], outcome: str) -> list[Check]:
+def _of(checks: list[Comparison], outcome: str) -> list[Comparison]:
     return [check for check in checks if check.outcome == outcome]
 
 
-def _says(checks: list[Check]) -> str:
+def _says(checks: list[Comparison]) -> str:
     return "; ".join(check.says for check in checks)

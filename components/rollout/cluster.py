@@ -28,7 +28,7 @@ def kubeconfig() -> Path:
     return Path(os.environ.get("KUBECONFIG") or home() / "serving" / "kubeconfig")
 
 
-class Cluster:
+class ClusterClient:
     """One namespace of a cluster or laptop; every error is a SluiceError that says what is wrong and how to mend it.
 
     The plain Kubernetes client, not kserve's: that takes seconds to import, and its patch cannot take a field away.

@@ -27,7 +27,7 @@ _SLOWEST = 64.0
 
 
 @dataclass(frozen=True)
-class Check:
+class Comparison:
     """One comparison: how it came out, one clause that says so, the figures behind it, and what was compared."""
 
     outcome: Outcome
@@ -51,7 +51,7 @@ def outcome_of(p: float, matters: bool, settings: RolloutSettings) -> Outcome:
     return "worse" if p < settings.alpha else "inconclusive"
 
 
-def compare_errors(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, settings: RolloutSettings) -> Check:
+def compare_errors(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, settings: RolloutSettings) -> Comparison:
     """Does the canary fail more requests? Share of requests without a 2xx answer.
 
     Pooled two-proportion z test, one-sided (Fleiss, Levin, Paik, "Statistical methods for rates and proportions", 3rd
@@ -81,7 +81,7 @@ def compare_errors(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, set
         "test_errors": test,
     }
     shown = "no rate would have shown" if least is None else f"{seen:.1%} or more would have shown"
-    return Check(outcome, f"errors {share_c:.2%} against {share_s:.2%} (p {p:.2g}, {shown})", found, "errors")
+    return Comparison(outcome, f"errors {share_c:.2%} against {share_s:.2%} (p {p:.2g}, {shown})", found, "errors")
 
 
 def proportions_p(bad_a: int, n_a: int, bad_b: int, n_b: int) -> tuple[float, str]:
@@ -96,7 +96,7 @@ def proportions_p(bad_a: int, n_a: int, bad_b: int, n_b: int) -> tuple[float, st
     return float(norm.sf((bad_b / n_b - bad_a / n_a) / error)), "two-proportion z, one-sided"
 
 
-def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, settings: RolloutSettings) -> Check:
+def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, settings: RolloutSettings) -> Comparison:
     """Is the canary slower? Latency in ms of answered requests.
 
     Mann-Whitney U, one-sided (Mann and Whitney 1947), as Kayenta's MannWhitneyClassifier uses it, with an effect size
@@ -107,7 +107,7 @@ def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, se
     a = stable.loc[answered(stable), "latency_ms"].to_numpy(float)
     b = canary.loc[answered(canary), "latency_ms"].to_numpy(float)
     if not len(a) or not len(b):
-        return Check("passed", "latency not compared, one side answered nothing", {}, "latency")
+        return Comparison("passed", "latency not compared, one side answered nothing", {}, "latency")
     p, outcome = _slower(a, b, slo, settings)
     like_stable = np.quantile(a, (np.arange(len(b)) + 0.5) / len(b))
     steps = round(4 * math.log2(_SLOWEST))
@@ -125,7 +125,7 @@ def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, se
         found["smallest_latency_ratio_detectable"] = round(2 ** (step / 4), 2)
         shown = f"{2 ** (step / 4):.1f} times stable's would have shown"
     says = f"latency p50 {m_b:.1f} against {m_a:.1f} ms, p95 {q_b:.1f} against {q_a:.1f} ms (p {p:.2g}, {shown})"
-    return Check(outcome, says, found, "latency")
+    return Comparison(outcome, says, found, "latency")
 
 
 def _slower(
@@ -139,7 +139,7 @@ def _slower(
     return p, outcome_of(p, grown, settings)
 
 
-def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: RolloutSettings) -> Check:
+def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: RolloutSettings) -> Comparison:
     """Does the canary answer fewer labelled requests correctly (see `load_tests.answers.is_correct`)?
 
     Answers to one question or utterance are copies of each other, not fresh evidence, so the request row is the unit:
@@ -150,7 +150,9 @@ def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: Ro
     both = _marks(stable).to_frame("stable").join(_marks(canary).rename("canary"), how="inner")
     if not len(both):
         few = settings.min_questions > 0 and bool(stable["correct"].notna().any())
-        return Check("inconclusive" if few else "passed", "no labelled request was answered by both", {}, "answers")
+        return Comparison(
+            "inconclusive" if few else "passed", "no labelled request was answered by both", {}, "answers"
+        )
     lost = int((both["stable"] & ~both["canary"]).sum())
     won = int((~both["stable"] & both["canary"]).sum())
 
@@ -175,12 +177,12 @@ def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: Ro
         shown = f"a fall by {least / len(both):.0%} would have shown"
     if len(both) < settings.min_questions:
         says = f"too few labelled requests: {len(both)} of {settings.min_questions}"
-        return Check("worse" if outcome == "worse" else "inconclusive", says, found, "answers")
+        return Comparison("worse" if outcome == "worse" else "inconclusive", says, found, "answers")
     says = f"correct answers {share_c:.0%} against {share_s:.0%} of {len(both)} labelled requests (p {p:.2g}, {shown})"
-    return Check(outcome, says, found, "answers")
+    return Comparison(outcome, says, found, "answers")
 
 
-def compare_votes(stable: Votes, canary: Votes, settings: RolloutSettings) -> Check:
+def compare_votes(stable: Votes, canary: Votes, settings: RolloutSettings) -> Comparison:
     """Do users like the canary less? Share of votes that say "down", of all votes since the canary's first request.
 
     The test of `compare_errors`; it matters when the share grows by more than ``settings.vote_tolerance``. Votes come
@@ -190,7 +192,7 @@ def compare_votes(stable: Votes, canary: Votes, settings: RolloutSettings) -> Ch
     n_s, n_c = stable.up + stable.down, canary.up + canary.down
     found: Figures = {"votes_stable": n_s, "votes_canary": n_c}
     if not n_s or not n_c:
-        return Check("passed", f"votes not compared ({n_s} on stable, {n_c} on the canary)", found, "votes")
+        return Comparison("passed", f"votes not compared ({n_s} on stable, {n_c} on the canary)", found, "votes")
     share_s, share_c = stable.down / n_s, canary.down / n_c
 
     def worse(down: int) -> bool:
@@ -209,7 +211,7 @@ def compare_votes(stable: Votes, canary: Votes, settings: RolloutSettings) -> Ch
         found["smallest_share_down_detectable"] = round(least / n_c, 4)
         shown = f"{least / n_c:.0%} or more would have shown"
     says = f"votes down {share_c:.0%} of {n_c} against {share_s:.0%} of {n_s} (p {p:.2g}, {shown})"
-    return Check("worse" if worse(canary.down) else "passed", says, found, "votes")
+    return Comparison("worse" if worse(canary.down) else "passed", says, found, "votes")
 
 
 def _sign_p(lost: int, won: int) -> float:

@@ -5,14 +5,14 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from components.rollout.cluster import Cluster
+from components.rollout.cluster import ClusterClient
 from components.rollout.manifests import base_of, documents
 from components.rollout.objects import Object
 from serving.contract.errors import SluiceError
 from serving.contract.modes import ANNOTATION, STANDARD, deployment_mode
 
 
-def apply_graphs(cluster: Cluster, system: str, base: Path | None = None) -> list[str]:
+def apply_graphs(cluster: ClusterClient, system: str, base: Path | None = None) -> list[str]:
     """Create or update every InferenceGraph below ``base`` whose steps name ``system``; one sentence for each.
 
     ``base`` is the folder that has the system's manifests (`base_of`), unless another one is named. A graph waits until

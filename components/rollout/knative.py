@@ -15,7 +15,7 @@ from components.rollout.objects import (
     VERSION,
     Object,
     Observed,
-    Release,
+    ServedRelease,
     Share,
     failure_of,
     foreign,
@@ -51,7 +51,7 @@ def observe(live: Object) -> Observed:
     notes = meta.get("annotations") or {}
     part = (status.get("components") or {}).get("predictor") or {}
     own = {k: v for k, v in predictor.items() if k != "canaryTrafficPercent"}
-    release = Release(notes.get(BUNDLE, ""), notes.get(VERSION, ""), own)
+    release = ServedRelease(notes.get(BUNDLE, ""), notes.get(VERSION, ""), own)
     return Observed(
         mode=KNATIVE,
         generation=int(meta.get("generation", 0)),
@@ -76,7 +76,7 @@ def _share(entry: Mapping[str, Any]) -> Share:
     return Share(revision, percent, bool(entry.get("latestRevision")), entry.get("url", ""))
 
 
-def first(manifest: Object, release: Release) -> Object:
+def first(manifest: Object, release: ServedRelease) -> Object:
     """A first deployment. KServe ignores its percent; that it is there says that no gate has passed yet."""
     made = copy.deepcopy(manifest)
     made["metadata"]["annotations"] = _notes(manifest["metadata"].get("annotations") or {}, release, (), False)
@@ -84,7 +84,7 @@ def first(manifest: Object, release: Release) -> Object:
     return made
 
 
-def with_canary(live: Object, manifest: Object, release: Release, percent: int) -> Object:
+def with_canary(live: Object, manifest: Object, release: ServedRelease, percent: int) -> Object:
     """The live object with ``release`` as canary at ``percent``; what was rolled out heads the history."""
     now = observe(live)
     history = (now.release, *now.history)[:KEPT]
@@ -121,7 +121,7 @@ def with_previous(live: Object) -> Object:
 
 
 def _edited(
-    live: Object, release: Release, history: tuple[Release, ...], restored: bool, extra: Mapping[str, str]
+    live: Object, release: ServedRelease, history: tuple[ServedRelease, ...], restored: bool, extra: Mapping[str, str]
 ) -> Object:
     made = copy.deepcopy(live)
     old = {k: v for k, v in (live["metadata"].get("annotations") or {}).items() if not k.startswith(PREFIX)}
@@ -129,7 +129,9 @@ def _edited(
     return made
 
 
-def _notes(notes: Mapping[str, str], release: Release, history: tuple[Release, ...], restored: bool) -> dict[str, str]:
+def _notes(
+    notes: Mapping[str, str], release: ServedRelease, history: tuple[ServedRelease, ...], restored: bool
+) -> dict[str, str]:
     # KServe copies annotations into the revision's template, so a change of one alone would start a new revision: all
     # of these change only together with the predictor, and a step of the canary changes none.
     return {**notes, **notes_of(release, history, restored)}

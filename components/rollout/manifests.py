@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from components.rollout.modes import fitting, whole_percent
-from components.rollout.objects import Object, Release, predictor_of
+from components.rollout.objects import Object, ServedRelease, predictor_of
 from serving.contract.errors import SluiceError
 
 BASE = Path(__file__).parents[2] / "manifests" / "base"
@@ -45,7 +45,7 @@ class Manifests:
             model["args"] = [*kept, *flags]
         return Manifests(service, self.runtime)
 
-    def outdated(self, release: Release) -> str:
+    def outdated(self, release: ServedRelease) -> str:
         """What to know where a release is served with other arguments than these, "" where it is not.
 
         KServe refuses a second predictor of the same bundle in Standard mode, so they wait for the next one.

@@ -4,7 +4,7 @@ import os
 from typing import Protocol
 
 from components.rollout import knative, standard
-from components.rollout.objects import Object, Observed, Release
+from components.rollout.objects import Object, Observed, ServedRelease
 from serving.contract.errors import SluiceError
 from serving.contract.modes import KNATIVE, STANDARD, deployment_mode
 
@@ -30,10 +30,10 @@ class Mode(Protocol):
     def observe(self, live: Object) -> Observed:
         """Read a live InferenceService."""
 
-    def first(self, manifest: Object, release: Release) -> Object:
+    def first(self, manifest: Object, release: ServedRelease) -> Object:
         """A first deployment, marked as one that has passed no gate."""
 
-    def with_canary(self, live: Object, manifest: Object, release: Release, percent: int) -> Object:
+    def with_canary(self, live: Object, manifest: Object, release: ServedRelease, percent: int) -> Object:
         """``release`` as canary; what was rolled out heads the history."""
 
     def with_percent(self, live: Object, percent: int) -> Object:
@@ -79,12 +79,12 @@ def observe(live: Object) -> Observed:
     return of(live).observe(live)
 
 
-def first(manifest: Object, release: Release) -> Object:
+def first(manifest: Object, release: ServedRelease) -> Object:
     """A first deployment."""
     return of(manifest).first(manifest, release)
 
 
-def with_canary(live: Object, manifest: Object, release: Release, percent: int) -> Object:
+def with_canary(live: Object, manifest: Object, release: ServedRelease, percent: int) -> Object:
     """The live object with ``release`` as canary at ``percent``."""
     return of(live).with_canary(live, manifest, release, whole_percent(percent))
 

@@ -16,7 +16,7 @@ KEPT = 5  # rolled out releases remembered for a rollback
 
 
 @dataclass(frozen=True)
-class Release:
+class ServedRelease:
     """One bundle on its way or served: content digest, version in the registry, the predictor that serves it."""
 
     bundle: str
@@ -53,10 +53,10 @@ class Observed:
     mode: str
     generation: int
     seen: int
-    release: Release
+    release: ServedRelease
     foreign: str
     percent: int | None
-    history: tuple[Release, ...]
+    history: tuple[ServedRelease, ...]
     restored: bool
     created: str
     ready: str
@@ -76,19 +76,19 @@ class Observed:
         return next((s for s in self.shares if s.revision == revision), None)
 
 
-def notes_of(release: Release, history: tuple[Release, ...], restored: bool) -> dict[str, str]:
+def notes_of(release: ServedRelease, history: tuple[ServedRelease, ...], restored: bool) -> dict[str, str]:
     """The annotations in which a live object remembers its release and those before it."""
     made = {BUNDLE: release.bundle, VERSION: release.version, URI: release.uri}
     made[HISTORY] = json.dumps([asdict(old) for old in history], sort_keys=True)
     return {**made, RESTORED: "true" if restored else "false"}
 
 
-def history_of(notes: Mapping[str, str]) -> tuple[Release, ...]:
+def history_of(notes: Mapping[str, str]) -> tuple[ServedRelease, ...]:
     """The releases before this one, newest first, from its annotations."""
-    return tuple(Release(**row) for row in json.loads(notes.get(HISTORY, "[]")))
+    return tuple(ServedRelease(**row) for row in json.loads(notes.get(HISTORY, "[]")))
 
 
-def foreign(notes: Mapping[str, str], release: Release) -> str:
+def foreign(notes: Mapping[str, str], release: ServedRelease) -> str:
     """How somebody else changed what was rolled out, "" where nobody did."""
     if BUNDLE not in notes:
         return f"it carries no annotation {BUNDLE}, so it was not rolled out by this project"

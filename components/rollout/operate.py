@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from components.rollout.cluster import Cluster
+from components.rollout.cluster import ClusterClient
 from components.rollout.modes import observe
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import take_back
-from components.rollout.watcher import Watcher
+from components.rollout.watcher import RolloutWatcher
 from serving.contract.errors import SluiceError
 
 
@@ -19,7 +19,7 @@ def status(system: str) -> dict[str, Any]:
     the newest revision is not ready), foreign ("" or how somebody else changed it). Raises SluiceError when no control
     plane answers.
     """
-    cluster = Cluster()
+    cluster = ClusterClient()
     try:
         live = cluster.find(system)
     finally:
@@ -52,8 +52,8 @@ def rollback(system: str, by: str = "", settings: RolloutSettings | None = None)
     moves back with it. Users lose no request: the present revision answers until the restored one is ready (some 5 s).
     ``by`` names the person, for the record. Raises SluiceError when there is nothing to go back to.
     """
-    settings, watch = settings or RolloutSettings(), Watcher()
-    cluster = Cluster()
+    settings, watch = settings or RolloutSettings(), RolloutWatcher()
+    cluster = ClusterClient()
     try:
         now = observe(cluster.get(system))
         if now.foreign:

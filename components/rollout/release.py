@@ -13,15 +13,15 @@ from components.rollout.decide import Move, decide
 from components.rollout.modes import observe
 from components.rollout.objects import Observed
 from components.rollout.settings import RolloutSettings
-from components.rollout.watcher import Watcher
+from components.rollout.watcher import RolloutWatcher
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir, atomic_file, digest, home
 from serving.contract.verdict import Verdict, write_verdicts
 
 if TYPE_CHECKING:
-    from components.rollout.cluster import Cluster
+    from components.rollout.cluster import ClusterClient
     from components.rollout.manifests import Manifests
-    from components.rollout.run import Outcome
+    from components.rollout.run import RolloutOutcome
     from load_tests.slo import LoadTest
 
 
@@ -49,12 +49,12 @@ def release(
         report: written: one HTML page.
         champion: what the bundle was compared with; it is deployed first where nothing is served yet.
     """
-    from components.rollout.cluster import Cluster
+    from components.rollout.cluster import ClusterClient
     from load_tests.asked import read_asked
 
     content = _digest(bundle)
     manifests = _manifests(system, settings)
-    with closing(Cluster()) as cluster:
+    with closing(ClusterClient()) as cluster:
         live = cluster.find(system)
         manifests.fitting(live)
         now = observe(live) if live else None
@@ -62,7 +62,7 @@ def release(
         if now and decision.move is Move.DONE and now.settled and not now.failure:
             reason = "; ".join(filter(None, (decision.reason, manifests.outdated(now.release))))
             return True, _recall(cluster, system, content, reason, verdicts, report)
-        candidate, watch = Candidate(system, content, _address(uri, bundle), version), Watcher()
+        candidate, watch = Candidate(system, content, _address(uri, bundle), version), RolloutWatcher()
         rows = _remember(system, read_asked(asked))
         outcome = _bring(cluster, candidate, champion, now, rows, settings, watch)
     _keep(candidate, outcome, watch, settings.slo or system, verdicts, report)
@@ -70,14 +70,14 @@ def release(
 
 
 def _bring(
-    cluster: "Cluster",
+    cluster: "ClusterClient",
     candidate: "Candidate",
     champion: "Standing | None",
     now: Observed | None,
     rows: list[dict[str, Any]],
     settings: RolloutSettings,
-    watch: Watcher,
-) -> "Outcome":
+    watch: RolloutWatcher,
+) -> "RolloutOutcome":
     """The champion first where nothing is served, then the candidate, then the graphs that waited for it."""
     from components.rollout.graph import apply_graphs
 
@@ -128,14 +128,14 @@ class Standing:
 
 
 def _deploy_first(
-    cluster: "Cluster",
+    cluster: "ClusterClient",
     candidate: "Candidate",
     champion: Standing | None,
     now: Observed | None,
     asked: list[dict[str, Any]],
     settings: RolloutSettings,
-    watch: Watcher,
-) -> "Outcome | None":
+    watch: RolloutWatcher,
+) -> "RolloutOutcome | None":
     """Serve the champion where nothing is served yet, or go on with that; None where there is nothing to do.
 
     A first release then has a stable revision to be compared with and to fall back on, like every later one.
@@ -166,13 +166,13 @@ class Candidate:
 
 
 def carry_out(
-    cluster: "Cluster",
+    cluster: "ClusterClient",
     candidate: Candidate,
     asked: list[dict[str, Any]],
     settings: RolloutSettings,
-    watch: Watcher,
+    watch: RolloutWatcher,
     champion: Callable[[], None] = lambda: None,
-) -> "Outcome":
+) -> "RolloutOutcome":
     """Roll ``candidate`` out with the system's manifests; ``asked`` are request rows, see `load_tests.asked`.
 
     ``champion`` is called once the release holds 100 % and before the rollout's last mark is taken away, so that a
@@ -198,7 +198,7 @@ def _manifests(system: str, settings: RolloutSettings) -> "Manifests":
     return read_manifests(system, settings.manifests).with_flags(settings.serving.flags())
 
 
-def _recall(cluster: "Cluster", system: str, content: str, reason: str, verdicts: Path, report: Path) -> str:
+def _recall(cluster: "ClusterClient", system: str, content: str, reason: str, verdicts: Path, report: Path) -> str:
     """Give the verdicts and the page of the rollout that brought this bundle to 100 %, where this machine has them."""
     from components.rollout.graph import apply_graphs
 
@@ -219,7 +219,12 @@ def _kept(system: str, content: str) -> Path:
 
 
 def _keep(
-    candidate: Candidate, outcome: "Outcome", watch: Watcher, slo: "LoadTest | str", verdicts: Path, report: Path
+    candidate: Candidate,
+    outcome: "RolloutOutcome",
+    watch: RolloutWatcher,
+    slo: "LoadTest | str",
+    verdicts: Path,
+    report: Path,
 ) -> None:
     """Write what happened: verdicts, report, registry."""
     from components.common import registry

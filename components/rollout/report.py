@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from components.common.page import COLOURS, Page, new_figure
-from components.rollout.run import Outcome
-from components.rollout.watcher import Event, Watcher
-from components.rollout.window import CANARY, SPLIT, STABLE, Window, of_revision
+from components.rollout.run import RolloutOutcome
+from components.rollout.watcher import Event, RolloutWatcher
+from components.rollout.window import CANARY, SPLIT, STABLE, LoadWindow, of_revision
 from load_tests.slo import SLO, answered, figures
 
 if TYPE_CHECKING:
@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def write_report(path: Path, system: str, version: str, outcome: Outcome, watch: Watcher, slo: SLO) -> None:
+def write_report(
+    path: Path, system: str, version: str, outcome: RolloutOutcome, watch: RolloutWatcher, slo: SLO
+) -> None:
     """Write the page to ``path`` (self-contained HTML)."""
     page = Page(f"Rollout of {system}, version {version}", outcome.reason)
     worst = max((v.figures.get("p95_ms_at_100_percent", 0) for v in outcome.verdicts), default=0)
@@ -43,21 +45,21 @@ def write_report(path: Path, system: str, version: str, outcome: Outcome, watch:
     page.write(path)
 
 
-def sides(window: Window) -> dict[str, "pd.DataFrame"]:
+def sides(window: LoadWindow) -> dict[str, "pd.DataFrame"]:
     """The samples of stable and canary, those that have any."""
     names = {STABLE: window.stable, CANARY: window.canary}
     found = {n: of_revision(window.samples, revision, n) for n, revision in names.items() if revision}
     return {n: rows for n, rows in found.items() if len(rows)}
 
 
-def table(window: Window) -> list[dict[str, Any]]:
+def table(window: LoadWindow) -> list[dict[str, Any]]:
     """One row for each side and one for what users saw through the split."""
     rows = [{"who": f"{n}", **figures(samples)} for n, samples in sides(window).items()]
     split = window.samples[window.samples["target"] == SPLIT]
     return [*rows, {"who": "through the split", **figures(split)}]
 
 
-def draw_window(window: Window, slo: SLO) -> "Figure":
+def draw_window(window: LoadWindow, slo: SLO) -> "Figure":
     """Left: cumulative share of answers by latency (ms), with the SLO's p95. Right: share of errors (percent)."""
     figure = new_figure(8.0, 3.2)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))

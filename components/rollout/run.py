@@ -6,26 +6,26 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from components.rollout.cluster import Cluster, SomebodyElse
+from components.rollout.cluster import ClusterClient, SomebodyElse
 from components.rollout.decide import Decision, Move, decide
 from components.rollout.manifests import Manifests
 from components.rollout.modes import first, observe, promoted, with_canary, with_percent
-from components.rollout.objects import Observed, Release
+from components.rollout.objects import Observed, ServedRelease
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import NotRestored, take_back
-from components.rollout.watcher import Watcher
-from components.rollout.window import Load, Window, alone, own_load, second_look, through_split
+from components.rollout.watcher import RolloutWatcher
+from components.rollout.window import Load, LoadWindow, alone, own_load, second_look, through_split
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict
 
 
 @dataclass
-class Outcome:
+class RolloutOutcome:
     """How a rollout ended: promoted or not, why, every verdict with its window."""
 
     promoted: bool
     reason: str
-    windows: list[Window] = field(default_factory=list)
+    windows: list[LoadWindow] = field(default_factory=list)
     others: list[Verdict] = field(default_factory=list)
     changed: bool = True
 
@@ -42,19 +42,19 @@ class Rollout:
         self,
         system: str,
         manifests: Manifests,
-        cluster: Cluster,
+        cluster: ClusterClient,
         load: Load,
-        watch: Watcher,
+        watch: RolloutWatcher,
         champion: Callable[[], None],
     ) -> None:
         self.system, self.manifests, self.cluster = system, manifests, cluster
         self.load, self.watch, self.champion = load, watch, champion
         self.settings: RolloutSettings = load.settings
         self.steps = self.settings.steps
-        self.outcome = Outcome(False, "")
+        self.outcome = RolloutOutcome(False, "")
         self.known: Observed | None = None  # as we left it; None until this release is there
 
-    def run(self, bundle: str, version: str, uri: str) -> Outcome:
+    def run(self, bundle: str, version: str, uri: str) -> RolloutOutcome:
         """Bring the bundle to 100 %, or back out.
 
         Args:
@@ -87,7 +87,7 @@ class Rollout:
                 return self._end(False, f"rolled back: {decision.reason}; finished that")
         return self._end(False, "the InferenceService keeps changing; see `sluice status`")
 
-    def _done(self, now: Observed, decision: Decision) -> Outcome:
+    def _done(self, now: Observed, decision: Decision) -> RolloutOutcome:
         if not now.settled:
             now = self.cluster.wait(now, self.system, lambda o: o.settled, self.settings.ready_s)
         self.outcome.changed = False
@@ -95,7 +95,7 @@ class Rollout:
             return self._end(False, f"{decision.reason}, but not ready: {now.failure or 'no reason given'}")
         return self._end(True, decision.reason)
 
-    def _forward(self, now: Observed | None, decision: Decision, bundle: str, version: str, uri: str) -> Outcome:
+    def _forward(self, now: Observed | None, decision: Decision, bundle: str, version: str, uri: str) -> RolloutOutcome:
         self.watch.say(decision.reason)
         first_time = now is None or not now.history and now.percent == 100
         try:
@@ -145,9 +145,9 @@ class Rollout:
             now = observe(self.cluster.get(self.system))
         return ""
 
-    def _release(self, bundle: str, version: str, uri: str) -> Release:
+    def _release(self, bundle: str, version: str, uri: str) -> ServedRelease:
         runtime = self.cluster.ensure_runtime(self.manifests.runtime)
-        return Release(bundle, version, self.manifests.predictor(uri, runtime))
+        return ServedRelease(bundle, version, self.manifests.predictor(uri, runtime))
 
     def _await(self, now: Observed, percent: int, what: str) -> Observed:
         """Wait until the newest revision is ready and has its share of the traffic."""
@@ -182,7 +182,7 @@ class Rollout:
             now = self.cluster.wait(now, self.system, lambda seen: seen.settled, self.settings.ready_s)
         self.watch.say(f"{now.created or self.system} has all traffic; the rollout is over", 100)
 
-    def _judge(self, look: Callable[[Load, Observed, Watcher], Window], now: Observed) -> None:
+    def _judge(self, look: Callable[[Load, Observed, RolloutWatcher], LoadWindow], now: Observed) -> None:
         load, left = self.load, {"again": self.settings.repeats, "longer": self.settings.longer}
         window = look(load, now, self.watch)
         while left.get(why := second_look(window.verdicts, load.test.slo), 0):
@@ -201,7 +201,7 @@ class Rollout:
         if failed:
             raise _Failed(f"{window.name}: {'; '.join(failed)}")
 
-    def _back_out(self, first_time: bool, reason: str) -> Outcome:
+    def _back_out(self, first_time: bool, reason: str) -> RolloutOutcome:
         self.outcome.others.append(Verdict("rollout", False, reason, {}))
         self.watch.say(f"rolling back: {reason}")
         try:
@@ -216,7 +216,7 @@ class Rollout:
             reason = f"{reason}; and rolling back stopped: {error}"
         return self._end(False, f"rolled back: {reason}")
 
-    def _end(self, promoted: bool, reason: str) -> Outcome:
+    def _end(self, promoted: bool, reason: str) -> RolloutOutcome:
         self.watch.say(reason)
         self.outcome.promoted, self.outcome.reason = promoted, reason
         return self.outcome

@@ -26,7 +26,7 @@ from components.rollout.objects import (
     VERSION,
     Object,
     Observed,
-    Release,
+    ServedRelease,
     Share,
     failure_of,
     foreign,
@@ -148,7 +148,7 @@ def _own(service: str, workload: str, address: str) -> str:
     return made if found else ""
 
 
-def first(manifest: Object, release: Release) -> Object:
+def first(manifest: Object, release: ServedRelease) -> Object:
     """A first deployment, with a mark on it that no gate has passed yet."""
     made = copy.deepcopy(manifest)
     made["metadata"]["annotations"] = {**(manifest["metadata"].get("annotations") or {}), PROVING: "true"}
@@ -156,7 +156,7 @@ def first(manifest: Object, release: Release) -> Object:
     return made
 
 
-def with_canary(live: Object, manifest: Object, release: Release, percent: int) -> Object:
+def with_canary(live: Object, manifest: Object, release: ServedRelease, percent: int) -> Object:
     """The live object with ``release`` as canary at ``percent``; stable, and the object's metadata, stay as they are.
 
     The manifest's annotations and labels are therefore those of the first deployment; a predictor's own come with it.
@@ -206,7 +206,7 @@ def _with(live: Object, predictor: Mapping[str, Any], percent: int) -> Object:
     return made
 
 
-def _dressed(service: str, release: Release, history: tuple[Release, ...], restored: bool) -> Object:
+def _dressed(service: str, release: ServedRelease, history: tuple[ServedRelease, ...], restored: bool) -> Object:
     """A release's predictor with its name, its notes, and its revision's name for the server to tell."""
     made = copy.deepcopy(dict(release.predictor))
     made["name"] = "r-" + re.sub("[^a-z0-9]", "", release.bundle.lower())[:12]
@@ -234,7 +234,7 @@ def _rested(stable: Mapping[str, Any]) -> Object:
     return {**stable, "minReplicas": 0} if asked == 0 and stable.get("minReplicas") == 1 else dict(stable)
 
 
-def _release(predictor: Mapping[str, Any]) -> Release:
+def _release(predictor: Mapping[str, Any]) -> ServedRelease:
     """The reverse of `_dressed`."""
     notes = predictor.get("annotations") or {}
     made: Object = {k: copy.deepcopy(v) for k, v in predictor.items() if k not in ("name", "annotations")}
@@ -244,4 +244,4 @@ def _release(predictor: Mapping[str, Any]) -> Release:
     model.pop("name", None)
     if env := [v for v in model.pop("env", []) if v["name"] != REVISION]:
         model["env"] = env
-    return Release(notes.get(BUNDLE, ""), notes.get(VERSION, ""), made)
+    return ServedRelease(notes.get(BUNDLE, ""), notes.get(VERSION, ""), made)

@@ -3,11 +3,11 @@
 import time
 from functools import partial
 
-from components.rollout.cluster import Cluster
+from components.rollout.cluster import ClusterClient
 from components.rollout.modes import of, promoted, with_percent, with_previous
 from components.rollout.objects import Observed
 from components.rollout.settings import RolloutSettings
-from components.rollout.watcher import Watcher
+from components.rollout.watcher import RolloutWatcher
 from serving.contract.errors import SluiceError
 
 
@@ -15,7 +15,9 @@ class NotRestored(SluiceError):
     """The old release does not get ready."""
 
 
-def take_back(cluster: Cluster, system: str, now: Observed, settings: RolloutSettings, watch: Watcher) -> Observed:
+def take_back(
+    cluster: ClusterClient, system: str, now: Observed, settings: RolloutSettings, watch: RolloutWatcher
+) -> Observed:
     """Roll back, or finish a rollback from wherever it stands; returns the object after it.
 
     1. The canary gets 0 %: from here on stable answers everything. 2. In Knative mode the old predictor comes back at
@@ -38,7 +40,9 @@ def take_back(cluster: Cluster, system: str, now: Observed, settings: RolloutSet
     return _take_over(cluster, system, now, settings, watch)
 
 
-def _take_over(cluster: Cluster, system: str, now: Observed, settings: RolloutSettings, watch: Watcher) -> Observed:
+def _take_over(
+    cluster: ClusterClient, system: str, now: Observed, settings: RolloutSettings, watch: RolloutWatcher
+) -> Observed:
     """Wait for the restored release, and give it all the traffic where it does not get that by itself."""
     began = time.monotonic()
 
@@ -61,7 +65,7 @@ def _take_over(cluster: Cluster, system: str, now: Observed, settings: RolloutSe
     return seen
 
 
-def _shown(cluster: Cluster, system: str, now: Observed, settings: RolloutSettings) -> Observed:
+def _shown(cluster: ClusterClient, system: str, now: Observed, settings: RolloutSettings) -> Observed:
     """Wait until the controller has acted on the split, and the traffic follows it."""
     seen = cluster.wait(now, system, lambda o: o.seen >= o.generation, settings.settle_s)
     time.sleep(of(seen).PAUSE_S)

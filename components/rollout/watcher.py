@@ -18,7 +18,7 @@ class Event:
 
 
 @dataclass
-class Watcher:
+class RolloutWatcher:
     """Collects events; prints each to stderr, and a bar for waits where someone is looking (a terminal).
 
     ``opened_at`` and ``withdrawn_at``: epoch seconds at which users' traffic first reached the release, and at which it

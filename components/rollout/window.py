@@ -9,8 +9,8 @@ from components.rollout.analyse import analyse, inconclusive
 from components.rollout.compare import Votes
 from components.rollout.objects import Observed
 from components.rollout.settings import RolloutSettings
-from components.rollout.watcher import Watcher
-from load_tests.plan import Target
+from components.rollout.watcher import RolloutWatcher
+from load_tests.plan import LoadTarget
 from load_tests.run import run_targets
 from load_tests.slo import SLO, LoadTest, judge
 from serving.contract.errors import SluiceError
@@ -24,7 +24,7 @@ _DIRECT_USERS = 6
 
 
 @dataclass(frozen=True)
-class Window:
+class LoadWindow:
     """What one window showed: a name for people, the canary's percent, who was who, the samples, the verdicts."""
 
     name: str
@@ -64,7 +64,7 @@ class Load:
         """Requests/s offered to each revision's own address beside that: enough samples, and a little over."""
         return self.settings.direct_rate or max(self.rate / 4, 1.6 * self.settings.min_samples / self.settings.window_s)
 
-    def run(self, name: str, targets: list[Target], watch: Watcher) -> "pd.DataFrame":
+    def run(self, name: str, targets: list[LoadTarget], watch: RolloutWatcher) -> "pd.DataFrame":
         """Put the targets under load for one window."""
         seconds = self.settings.window_s * self.stretch
         place = self.out / name.replace(" %", "").replace(" ", "-")
@@ -72,23 +72,23 @@ class Load:
             return run_targets(targets, self.model, list(self.asked), seconds, place, self.test.load.timeout_s, tick)
 
 
-def own_load(load: Load, now: Observed, watch: Watcher) -> Window:
+def own_load(load: Load, now: Observed, watch: RolloutWatcher) -> LoadWindow:
     """The canary's own address under the whole of the SLO's load, while users' traffic goes on lightly beside it."""
     canary, stable = now.created, now.rolled_out
     share = now.share(canary)
-    direct = Target(CANARY, share.url if share and share.url else now.url, load.users, load.rate)
+    direct = LoadTarget(CANARY, share.url if share and share.url else now.url, load.users, load.rate)
     targets = [direct, _light(load, SPLIT, now.url)]
     percent = now.percent or 0
     samples = load.run(f"load on the canary itself at {percent} %", targets, watch)
     mine = samples[samples["target"] == CANARY]
     verdict = _at(judge(mine, load.test.slo, "on_canary_address"), percent)
-    return Window("Canary under the whole load", percent, canary, stable, samples, (verdict,))
+    return LoadWindow("Canary under the whole load", percent, canary, stable, samples, (verdict,))
 
 
-def through_split(load: Load, now: Observed, watch: Watcher) -> Window:
+def through_split(load: Load, now: Observed, watch: RolloutWatcher) -> LoadWindow:
     """The SLO's load through the split, an equal light load on each revision's own address: SLO and canary analysis."""
     canary, stable, percent = now.created, now.rolled_out, now.percent or 0
-    targets = [Target(SPLIT, now.url, load.users, load.rate)]
+    targets = [LoadTarget(SPLIT, now.url, load.users, load.rate)]
     for name, revision in ((CANARY, canary), (STABLE, stable)):
         share = now.share(revision)
         if share and share.url:
@@ -99,14 +99,14 @@ def through_split(load: Load, now: Observed, watch: Watcher) -> Window:
     sides = {name: of_revision(samples, revision, name) for name, revision in ((STABLE, stable), (CANARY, canary))}
     votes = votes_of(stable, canary, watch)
     verdicts.append(_at(analyse(sides[STABLE], sides[CANARY], slo, load.settings, votes), percent))
-    return Window(f"Canary at {percent} %", percent, canary, stable, samples, tuple(verdicts))
+    return LoadWindow(f"Canary at {percent} %", percent, canary, stable, samples, tuple(verdicts))
 
 
-def alone(load: Load, now: Observed, watch: Watcher) -> Window:
+def alone(load: Load, now: Observed, watch: RolloutWatcher) -> LoadWindow:
     """The release at 100 %: nobody beside it, so the SLO alone decides."""
-    samples = load.run("at 100 %", [Target(SPLIT, now.url, load.users, load.rate)], watch)
+    samples = load.run("at 100 %", [LoadTarget(SPLIT, now.url, load.users, load.rate)], watch)
     verdict = _at(judge(samples, load.test.slo, "at_100_percent"), 100)
-    return Window("At 100 %", 100, now.created, "", samples, (verdict,))
+    return LoadWindow("At 100 %", 100, now.created, "", samples, (verdict,))
 
 
 def second_look(verdicts: Sequence[Verdict], slo: SLO) -> str:
@@ -123,7 +123,7 @@ def second_look(verdicts: Sequence[Verdict], slo: SLO) -> str:
     return "longer" if any(map(inconclusive, failed)) else "again"
 
 
-def votes_of(stable: str, canary: str, watch: Watcher) -> tuple[Votes, Votes] | None:
+def votes_of(stable: str, canary: str, watch: RolloutWatcher) -> tuple[Votes, Votes] | None:
     """Users' votes on both revisions since the canary got its first traffic; None where they cannot be read."""
     from serving.feedback import votes_by_revision
 
@@ -144,8 +144,8 @@ def of_revision(samples: "pd.DataFrame", revision: str, target: str) -> "pd.Data
     return samples[named | ((samples["revision"] == "") & (samples["target"] == target))]
 
 
-def _light(load: Load, name: str, url: str) -> Target:
-    return Target(name, url, _DIRECT_USERS, load.light)
+def _light(load: Load, name: str, url: str) -> LoadTarget:
+    return LoadTarget(name, url, _DIRECT_USERS, load.light)
 
 
 def _at(verdict: Verdict, percent: int) -> Verdict:

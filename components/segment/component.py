@@ -29,8 +29,8 @@ def segment(
         report: HTML page with the lectures, their segments, and what was left out.
     """
     from components.segment.passages import SegmentSettings
-    from components.segment.run import Outputs
+    from components.segment.run import SegmentOutputs
     from components.segment.run import segment as run
 
-    out = Outputs(passages.path, sentences.path, summaries.path, report.path)
+    out = SegmentOutputs(passages.path, sentences.path, summaries.path, report.path)
     run([one.path for one in transcripts], recordings.path, SegmentSettings.model_validate(settings), out)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from components.common.passages import COLUMNS as PASSAGE
 from components.common.step import Settings
-from components.segment.sentences import Sentence
+from components.segment.sentences import SpokenSentence
 from components.segment.topics import boundaries
 from serving.core.scripts import ENDS, join
 
@@ -41,7 +41,7 @@ class Lecture:
     """A recording's row (stage "recording"), what was said in it, and where it is silent (seconds)."""
 
     about: Mapping[str, Any]
-    sentences: Sequence[Sentence]
+    sentences: Sequence[SpokenSentence]
     silences: Sequence[tuple[float, float]]
 
     @property
@@ -55,9 +55,9 @@ def passage_rows(lecture: Lecture, settings: SegmentSettings) -> Iterator[dict[s
 
     The text a vector is made of begins with the lecture's title, which says what a segment's pronouns stand for.
     """
-    from components.common.window import Window
+    from components.common.window import TokenWindow
 
-    window = Window(settings.tokenizer, settings.max_tokens)
+    window = TokenWindow(settings.tokenizer, settings.max_tokens)
     texts, title = [said.text for said in lecture.sentences], str(lecture.about["title"])
     sizes, lead = [window.count(text) for text in texts], window.count(title) + window.special
     room = settings.max_tokens - lead
@@ -66,7 +66,7 @@ def passage_rows(lecture: Lecture, settings: SegmentSettings) -> Iterator[dict[s
         yield _row(lecture, lecture.sentences[low:high], sum(sizes[low:high]) + lead)
 
 
-def _row(lecture: Lecture, said: Sequence[Sentence], n_tokens: int) -> dict[str, Any]:
+def _row(lecture: Lecture, said: Sequence[SpokenSentence], n_tokens: int) -> dict[str, Any]:
     about, text = lecture.about, paragraph([one.text for one in said])
     start, end = said[0].start, max(one.end for one in said)
     words = sum(one.words for one in said)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Outputs(NamedTuple):
+class SegmentOutputs(NamedTuple):
     """Where segment writes: three tables (parquet) and a page (HTML)."""
 
     passages: str | Path
@@ -28,7 +28,7 @@ class Outputs(NamedTuple):
 
 
 def segment(
-    transcripts: Sequence[str | Path], recordings: str | Path, settings: SegmentSettings, out: Outputs
+    transcripts: Sequence[str | Path], recordings: str | Path, settings: SegmentSettings, out: SegmentOutputs
 ) -> "pd.DataFrame":
     """Write the segments of all transcribed lectures as passages, their sentences, and the bullets that are known.
 

@@ -38,7 +38,7 @@ _PUNCTUATED = 1 / 40
 
 
 @dataclass(frozen=True)
-class Sentence:
+class SpokenSentence:
     """Text with casing and punctuation, times in seconds of the recording, its number of words, mean confidence."""
 
     text: str
@@ -48,7 +48,7 @@ class Sentence:
     confidence: float
 
 
-def sentences(words: Sequence[Word], pause_s: float = 0.3, max_words: int = 40) -> list[Sentence]:
+def sentences(words: Sequence[Word], pause_s: float = 0.3, max_words: int = 40) -> list[SpokenSentence]:
     """Group ``words`` into sentences, and write them as a person would where the transcript does not.
 
     Text that has punctuation or capitals keeps them. Bare lower-case words end a sentence at a pause of ``pause_s`` or
@@ -89,7 +89,7 @@ def _shorten(group: list[Word], most: int) -> list[list[Word]]:
     return [*_shorten(group[:cut], most), *_shorten(group[cut:], most)]
 
 
-def _write(group: list[Word], marked: bool, cased: bool) -> Sentence:
+def _write(group: list[Word], marked: bool, cased: bool) -> SpokenSentence:
     texts = [word.text for word in group]
     if not cased:
         texts = [text.capitalize() if _I.fullmatch(text.rstrip(".,?!")) else text for text in texts]
@@ -101,4 +101,4 @@ def _write(group: list[Word], marked: bool, cased: bool) -> Sentence:
     said = texts[0]
     for word, text in zip(group[1:], texts[1:], strict=True):
         said = said + text if word.joined else join((said, text))
-    return Sentence(said, group[0].start, max(word.end for word in group), len(group), mean)
+    return SpokenSentence(said, group[0].start, max(word.end for word in group), len(group), mean)

@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NAME = re.compile(r"(?<=[^.!?] )[A-Z][\w’'-]{2,}")
 
 
-class Said(NamedTuple):
+class SummarySentence(NamedTuple):
     """A sentence of the summary, the number of the source sentence nearest to it, and their cosine (NaN: not asked)."""
 
     text: str
@@ -34,7 +34,7 @@ class Support:
     words: float
     numbers: float
     names: float
-    sentences: list[Said]
+    sentences: list[SummarySentence]
     invented: list[str]
     """Numbers and names that the source does not hold."""
 
@@ -67,9 +67,9 @@ def support(summary: str, source: Sequence[str], encode: Encode | None = None) -
     )
 
 
-def _nearest(summary: list[str], source: Sequence[str], encode: Encode | None) -> list[Said]:
+def _nearest(summary: list[str], source: Sequence[str], encode: Encode | None) -> list[SummarySentence]:
     if encode is None or not summary or not source:
-        return [Said(text, -1, float("nan")) for text in summary]
+        return [SummarySentence(text, -1, float("nan")) for text in summary]
     likeness = encode(summary) @ encode(source).T
     best = likeness.argmax(axis=1)
-    return [Said(t, int(at), float(row[at])) for t, at, row in zip(summary, best, likeness, strict=True)]
+    return [SummarySentence(t, int(at), float(row[at])) for t, at, row in zip(summary, best, likeness, strict=True)]

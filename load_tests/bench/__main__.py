@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from load_tests.bench.inputs import find_bundle, find_model, make_questions
-from load_tests.bench.judge import Target, judge, ratio
-from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTES, Measured, Plan, measure
+from load_tests.bench.judge import BenchTarget, judge, ratio
+from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTES, BenchMeasured, BenchPlan, measure
 from load_tests.bench.page import aim, shown, word, write_page
 from serving.contract.bundle import Bundle
 from serving.contract.errors import SluiceError
@@ -28,7 +28,7 @@ def main() -> int:
         place = find_bundle(flags.bundle)
         bundle = Bundle.read(place)
         model = find_model(flags.model_dir, bundle)
-        plan = Plan(place, model, make_questions(place, flags.questions), flags.threads, flags.seconds)
+        plan = BenchPlan(place, model, make_questions(place, flags.questions), flags.threads, flags.seconds)
         console.print(f"bundle {place}\nmodel  {model}", highlight=False)
         with console.status("measuring") as status:
 
@@ -70,7 +70,7 @@ def _step_seconds() -> float:
     return float(done.stdout) if done.returncode == 0 and done.stdout.strip() else 0.0
 
 
-def _show(measured: Measured, targets: list[Target]) -> None:
+def _show(measured: BenchMeasured, targets: list[BenchTarget]) -> None:
     table = Table("work", "clients", "peer /s", "ours /s", "ratio", "peer p50", "ours p50", "peer p99", "ours p99 ms")
     for work in ROUTES:
         for clients in CLIENTS:

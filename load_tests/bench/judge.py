@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTED, ROUTES, UNBATCHED, Measured
+from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTED, ROUTES, UNBATCHED, BenchMeasured
 
 MOST = max(CLIENTS)
 
 
 @dataclass(frozen=True)
-class Target:
+class BenchTarget:
     """One promise: ``value`` against ``target`` (``None``: measured, nothing promised), in ``unit``."""
 
     name: str
@@ -27,49 +27,53 @@ class Target:
         return self.value <= self.target if self.at_most else self.value >= self.target
 
 
-def ratio(measured: Measured, work: str, clients: int) -> float:
+def ratio(measured: BenchMeasured, work: str, clients: int) -> float:
     """Our throughput over the peer's."""
     return measured.row(OURS, work, clients).per_second / measured.row(PEER, work, clients).per_second
 
 
-def judge(measured: Measured, variants: Mapping[str, Mapping[str, Any]], step_seconds: float) -> list[Target]:
+def judge(measured: BenchMeasured, variants: Mapping[str, Mapping[str, Any]], step_seconds: float) -> list[BenchTarget]:
     """Every promise of the bench and every figure beside them; ``variants`` is the bundle's, with its own figures."""
     pairs = [(work, clients) for work in ROUTES for clients in CLIENTS]
     lower = sum(measured.row(OURS, *pair).p99_ms < measured.row(PEER, *pair).p99_ms for pair in pairs)
     targets = [
-        Target(f"embeddings, {MOST} clients: throughput against the peer", ratio(measured, "embeddings", MOST), "x", 6),
-        Target(f"whole answers, {MOST} clients: throughput against the peer", ratio(measured, "answers", MOST), "x", 4),
-        Target(f"p99 lower than the peer's, of {len(pairs)} measurements", lower, "", len(pairs)),
-        Target("start-up of a revision", measured.start_seconds[OURS], "s", 5, at_most=True),
+        BenchTarget(
+            f"embeddings, {MOST} clients: throughput against the peer", ratio(measured, "embeddings", MOST), "x", 6
+        ),
+        BenchTarget(
+            f"whole answers, {MOST} clients: throughput against the peer", ratio(measured, "answers", MOST), "x", 4
+        ),
+        BenchTarget(f"p99 lower than the peer's, of {len(pairs)} measurements", lower, "", len(pairs)),
+        BenchTarget("start-up of a revision", measured.start_seconds[OURS], "s", 5, at_most=True),
         *_of_variants(variants),
-        Target("batching gain, embeddings", _batching(measured, "embeddings"), "x"),
-        Target("batching gain, whole answers", _batching(measured, "answers"), "x"),
-        Target("router, added to p50 at 1 client", _router(measured, 1), "ms"),
-        Target("router, added to p50 at 8 clients", _router(measured, 8), "ms"),
-        Target("memory of our server", measured.memory_mb[OURS], "MB"),
-        Target("memory of the peer", measured.memory_mb[PEER], "MB"),
-        Target("start-up of the peer", measured.start_seconds[PEER], "s"),
+        BenchTarget("batching gain, embeddings", _batching(measured, "embeddings"), "x"),
+        BenchTarget("batching gain, whole answers", _batching(measured, "answers"), "x"),
+        BenchTarget("router, added to p50 at 1 client", _router(measured, 1), "ms"),
+        BenchTarget("router, added to p50 at 8 clients", _router(measured, 8), "ms"),
+        BenchTarget("memory of our server", measured.memory_mb[OURS], "MB"),
+        BenchTarget("memory of the peer", measured.memory_mb[PEER], "MB"),
+        BenchTarget("start-up of the peer", measured.start_seconds[PEER], "s"),
     ]
     if step_seconds:
-        targets.append(Target("pipeline, one empty step", step_seconds, "s"))
+        targets.append(BenchTarget("pipeline, one empty step", step_seconds, "s"))
     return targets
 
 
-def _batching(measured: Measured, work: str) -> float:
+def _batching(measured: BenchMeasured, work: str) -> float:
     return measured.row(OURS, work, MOST).per_second / measured.row(UNBATCHED, work, MOST).per_second
 
 
-def _router(measured: Measured, clients: int) -> float:
+def _router(measured: BenchMeasured, clients: int) -> float:
     return measured.row(ROUTED, "answers", clients).p50_ms - measured.row(OURS, "answers", clients).p50_ms
 
 
-def _of_variants(variants: Mapping[str, Mapping[str, Any]]) -> list[Target]:
+def _of_variants(variants: Mapping[str, Mapping[str, Any]]) -> list[BenchTarget]:
     if not {"fp32", "int8"} <= set(variants):
         return []
     fp32, int8 = variants["fp32"], variants["int8"]
-    found = [Target("INT8 smaller than fp32", 100 * (1 - int8["bytes"] / fp32["bytes"]), "%", 74)]
+    found = [BenchTarget("INT8 smaller than fp32", 100 * (1 - int8["bytes"] / fp32["bytes"]), "%", 74)]
     kept = kept_quality(fp32, int8)
-    return found if kept is None else [*found, Target("recall@10 kept by INT8", 100 * kept, "%", 99)]
+    return found if kept is None else [*found, BenchTarget("recall@10 kept by INT8", 100 * kept, "%", 99)]
 
 
 def kept_quality(fp32: Mapping[str, Any], int8: Mapping[str, Any]) -> float | None:

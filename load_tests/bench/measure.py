@@ -25,7 +25,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchPlan:
     """One run: the bundle, the fp32 model of the same weights, threads of each server, seconds of each measurement."""
 
     bundle: Path
@@ -36,7 +36,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Row:
+class BenchRow:
     """One measurement: which server, which work, how many clients; answers a second and milliseconds at quantiles."""
 
     server: str
@@ -50,15 +50,15 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Measured:
+class BenchMeasured:
     """Everything one run measured; ``start_seconds`` and ``memory_mb`` by server; ``pinned``: servers had own cores."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[BenchRow, ...]
     start_seconds: dict[str, float]
     memory_mb: dict[str, float]
     pinned: bool
 
-    def row(self, name: str, work: str, clients: int) -> Row:
+    def row(self, name: str, work: str, clients: int) -> BenchRow:
         """One measurement. Errors: `KeyError`."""
         for row in self.rows:
             if (row.server, row.work, row.clients) == (name, work, clients):
@@ -66,7 +66,7 @@ class Measured:
         raise KeyError(f"{name}, {work}, {clients} clients: not measured")
 
 
-def measure(plan: Plan, say: Say) -> Measured:
+def measure(plan: BenchPlan, say: Say) -> BenchMeasured:
     """Start every server and let them take turns under load."""
     cores, rest = split_cores(plan.threads)
     start: dict[str, float] = {}
@@ -82,7 +82,7 @@ def measure(plan: Plan, say: Say) -> Measured:
         port = free_port()
         router = ["load_tests.bench.router", str(port), ours.url]
         routed = stack.enter_context(server(router, port, "/v2/health/ready", rest))
-        rows: list[Row] = []
+        rows: list[BenchRow] = []
         for work in ROUTES:
             for clients in CLIENTS:
                 servers = {PEER: peer, OURS: ours}
@@ -90,17 +90,17 @@ def measure(plan: Plan, say: Say) -> Measured:
                 servers |= {ROUTED: routed} if work == "answers" and clients < max(CLIENTS) else {}
                 rows += _take_turns(servers, work, clients, plan, rest, say)
         memory = {PEER: round(peer.memory_mb(), 1), OURS: round(ours.memory_mb(), 1)}
-    return Measured(tuple(rows), start, memory, bool(cores))
+    return BenchMeasured(tuple(rows), start, memory, bool(cores))
 
 
-def _ours(plan: Plan, cores: set[int], *flags: str) -> AbstractContextManager[Running]:
+def _ours(plan: BenchPlan, cores: set[int], *flags: str) -> AbstractContextManager[Running]:
     port = free_port()
     command = ["serving", "--model-name", NAME, "--model-dir", str(plan.bundle), "--host", "127.0.0.1"]
     command += ["--http-port", str(port), "--grpc-port", "0", "--threads", str(plan.threads), *flags]
     return server(command, port, f"/v2/models/{NAME}/ready", cores)
 
 
-def _peer(plan: Plan, cores: set[int]) -> AbstractContextManager[Running]:
+def _peer(plan: BenchPlan, cores: set[int]) -> AbstractContextManager[Running]:
     port = free_port()
     command = ["load_tests.bench.peer", "--bundle", str(plan.bundle), "--model-dir", str(plan.model)]
     command += ["--port", str(port), "--threads", str(plan.threads), "--name", NAME]
@@ -108,8 +108,8 @@ def _peer(plan: Plan, cores: set[int]) -> AbstractContextManager[Running]:
 
 
 def _take_turns(
-    servers: dict[str, Running], work: str, clients: int, plan: Plan, cores: set[int], say: Say
-) -> list[Row]:
+    servers: dict[str, Running], work: str, clients: int, plan: BenchPlan, cores: set[int], say: Say
+) -> list[BenchRow]:
     texts = bodies(work, plan.questions)
     parts: dict[str, list[Times]] = {name: [] for name in servers}
     for turn in range(-1, ROUNDS):  # the first turn is thrown away: caches, threads and clocks wake up in it
@@ -124,14 +124,14 @@ def _take_turns(
     return rows
 
 
-def _row(name: str, work: str, clients: int, parts: Sequence[Times]) -> Row:
+def _row(name: str, work: str, clients: int, parts: Sequence[Times]) -> BenchRow:
     ms = sorted(moment for part in parts for moment in part.ms)
 
     def at(quantile: float) -> float:
         return round(ms[min(len(ms) - 1, int(quantile * len(ms)))], 2)
 
     rate = round(len(ms) / sum(part.seconds for part in parts), 1)
-    return Row(name, work, clients, rate, at(0.5), at(0.95), at(0.99), len(ms))
+    return BenchRow(name, work, clients, rate, at(0.5), at(0.95), at(0.99), len(ms))
 
 
 def _offer(job: Job, cores: set[int]) -> Times:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from load_tests.bench.judge import Target, ratio
-from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTES, Measured
+from load_tests.bench.judge import BenchTarget, ratio
+from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTES, BenchMeasured
 from serving.contract.files import atomic_file
 
 STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2330}
@@ -19,7 +19,7 @@ td+td,th+th{text-align:right}.met{color:#18794e}.missed{color:#b42318;font-weigh
 svg{background:#fff;border-radius:6px}.met{color:#5bd19a}.missed{color:#ff8a7a}}"""
 
 
-def write_page(measured: Measured, targets: Sequence[Target], path: Path) -> None:
+def write_page(measured: BenchMeasured, targets: Sequence[BenchTarget], path: Path) -> None:
     """Write the page to ``path``, whole or not at all."""
     promises = [[t.name, shown(t), aim(t), word(t)] for t in targets]
     rows = [[r.server, r.work, r.clients, r.per_second, r.p50_ms, r.p95_ms, r.p99_ms, r.answers] for r in measured.rows]
@@ -37,20 +37,20 @@ def write_page(measured: Measured, targets: Sequence[Target], path: Path) -> Non
         scratch.write_text(head + "\n".join(parts) + "</html>\n")
 
 
-def shown(target: Target) -> str:
+def shown(target: BenchTarget) -> str:
     """The measured value with its unit."""
     value = f"{target.value:.0f}" if not target.unit or target.value >= 100 else f"{target.value:.2f}"
     return f"{value} {target.unit}".strip()
 
 
-def aim(target: Target) -> str:
+def aim(target: BenchTarget) -> str:
     """The promise in words."""
     if target.target is None:
         return ""
     return f"at {'most' if target.at_most else 'least'} {target.target:g} {target.unit}".strip()
 
 
-def word(target: Target) -> str:
+def word(target: BenchTarget) -> str:
     """Met, missed and by how much, or nothing."""
     if target.met is None:
         return ""
@@ -71,7 +71,7 @@ def _cell(value: object) -> str:
     return f'<td class="{name}">{text}</td>' if name else f"<td>{text}</td>"
 
 
-def _draw(measured: Measured) -> Any:
+def _draw(measured: BenchMeasured) -> Any:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 7), layout="constrained")

@@ -19,7 +19,7 @@ from serving.contract.errors import SluiceError
 from serving.core.onnx_encoder import OnnxEncoder
 
 
-class TorchEncoder:
+class PeerEncoder:
     """Texts to vectors with a Hugging Face model directory (see components/base), in fp32."""
 
     def __init__(self, directory: Path, threads: int) -> None:
@@ -55,19 +55,19 @@ def make_app(bundle: Path, model: Path, threads: int, name: str) -> Any:
 
     from serving.contract.load import load
 
-    encoder = TorchEncoder(model, threads)
+    encoder = PeerEncoder(model, threads)
     # The very retriever that we serve, with the encoder exchanged: every other step costs both servers the same.
     retriever: Any = load(bundle, threads=threads)
     _same_weights(encoder, bundle, retriever.bundle, threads)
     retriever.encoder = encoder
     app = FastAPI()
 
-    class Question(BaseModel):
+    class PeerQuestion(BaseModel):
         question: str
         top_k: int = 5
 
     class Questions(BaseModel):
-        instances: list[Question]
+        instances: list[PeerQuestion]
 
     class Texts(BaseModel):
         model: str
@@ -88,7 +88,7 @@ def make_app(bundle: Path, model: Path, threads: int, name: str) -> Any:
     return app
 
 
-def _same_weights(encoder: TorchEncoder, place: Path, bundle: Bundle, threads: int) -> None:
+def _same_weights(encoder: PeerEncoder, place: Path, bundle: Bundle, threads: int) -> None:
     """A comparison of different models would compare nothing. Errors: `SluiceError` if the vectors differ."""
     if "fp32" not in bundle.variants:
         return

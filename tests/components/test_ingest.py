@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from components.common.window import Window, default_tokenizer
+from components.common.window import TokenWindow, default_tokenizer
 from components.ingest.run import Ingested, ingest
 from components.ingest.settings import IngestSettings
 from serving.contract.errors import SluiceError
@@ -110,7 +110,7 @@ def test_a_tokenizer_that_keeps_white_space_in_its_tokens_is_never_underestimate
     )
     tokenizer.train_from_iterator([text], trainer)
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    window = Window(str(tmp_path / "tokenizer.json"), 64)
+    window = TokenWindow(str(tmp_path / "tokenizer.json"), 64)
     end, spent = window.fit(text, 40)
     assert 0 < end < len(text) and len(tokenizer.encode(text[:end]).ids) <= spent <= 40
     assert window.count(text) >= len(tokenizer.encode(text).ids)

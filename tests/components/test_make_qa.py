@@ -12,15 +12,15 @@ from answered import cited
 from components.common.passages import COLUMNS
 from components.ingest.run import ingest
 from components.ingest.settings import IngestSettings
-from components.make_qa.docs import Entry, parse
+from components.make_qa.docs import DocEntry, parse
 from components.make_qa.parameters import ask_parameter
-from components.make_qa.rules import Place, ask, ask_why, names_itself
+from components.make_qa.rules import SymbolPlace, ask, ask_why, names_itself
 from components.make_qa.run import make_qa
 from components.make_qa.settings import QASettings
 from serving.contract.errors import SluiceError
 from serving.retrieval.passages import withhold
 
-METHOD = Place("method", "the store", "Store.fetch_all")
+METHOD = SymbolPlace("method", "the store", "Store.fetch_all")
 
 
 def passages(folder: Path, rows: list[dict[str, object]]) -> Path:
@@ -84,7 +84,7 @@ def test_reasons_are_found_in_comments() -> None:
 
 
 def test_a_parameter_is_asked_for_by_what_it_does() -> None:
-    made = ask_parameter(Entry("strict", "Whether or not to refuse unknown keys. See below."), METHOD)
+    made = ask_parameter(DocEntry("strict", "Whether or not to refuse unknown keys. See below."), METHOD)
     assert made is not None and made[1] == "Whether or not to refuse unknown keys."
     assert made[0].category == "parameters" and "whether to refuse unknown keys?" in made[0].question
 
@@ -95,10 +95,10 @@ def test_docstring_styles_give_sentences_parameters_and_returns() -> None:
         "    b: Another.\n\n```py\nx: int = 1\n```\nReturns:\n    `int`: The sum of both."
     )
     assert google.sentences == ["Sum it.", "Twice, e.g. here."] and google.returned == "The sum of both."
-    assert google.entries == [Entry("a", "The first number."), Entry("b", "Another.")]
-    assert parse(":param int a: The first.\n:param b: Another.").entries[0] == Entry("a", "The first.")
+    assert google.entries == [DocEntry("a", "The first number."), DocEntry("b", "Another.")]
+    assert parse(":param int a: The first.\n:param b: Another.").entries[0] == DocEntry("a", "The first.")
     numpy = parse("Sum.\n\nParameters\n----------\na : int\n    The first.\n\nReturns\n-------\nint\n")
-    assert numpy.sentences == ["Sum."] and numpy.entries == [Entry("a", "The first.")]
+    assert numpy.sentences == ["Sum."] and numpy.entries == [DocEntry("a", "The first.")]
     continued = parse("    c (`int`): The third.\n    d (`int`): Last.\n```\n")
     assert [e.name for e in continued.entries] == ["c", "d"] or continued.entries == []
 

@@ -9,7 +9,7 @@ from scipy.stats import fisher_exact
 from components.rollout.analyse import analyse, inconclusive
 from components.rollout.compare import Votes, proportions_p
 from components.rollout.settings import RolloutSettings
-from components.rollout.watcher import Watcher
+from components.rollout.watcher import RolloutWatcher
 from components.rollout.window import second_look, votes_of
 from load_tests.slo import SLO, judge
 from serving.contract.verdict import Verdict
@@ -164,7 +164,7 @@ def test_votes_since_the_canarys_first_traffic_are_counted_for_the_two_revisions
     tmp_path, monkeypatch, capsys
 ):
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path))
-    watch = Watcher(quiet=True)
+    watch = RolloutWatcher(quiet=True)
     store = FeedbackStore(feature_server="")
     for number, (revision, vote) in enumerate([("rev-1", "up"), ("rev-1", "up"), ("rev-2", "down"), ("rev-0", "down")]):
         cited(store, f"q{number}", revision, "why?", ["a"])

@@ -12,7 +12,7 @@ from components.rollout import standard
 from components.rollout.decide import Move, decide
 from components.rollout.manifests import BASE, read_manifests
 from components.rollout.modes import first, fitting, observe, promoted, with_canary, with_percent, with_previous
-from components.rollout.objects import HISTORY, Release
+from components.rollout.objects import HISTORY, ServedRelease
 from components.rollout.settings import RolloutSettings, ServingSettings
 from manifests.check.schema import schema_errors
 from serving.contract.errors import SluiceError
@@ -39,7 +39,7 @@ class Desk:
         self.made: list[dict] = []
 
     def release(self, name):
-        return Release(name, name.removeprefix("b"), self.predictor(f"file:///bundles/{name}", "sluice"))
+        return ServedRelease(name, name.removeprefix("b"), self.predictor(f"file:///bundles/{name}", "sluice"))
 
     def live(self, obj, generation=1):
         obj = copy.deepcopy(obj)
@@ -212,7 +212,7 @@ def test_beside_a_canary_a_stable_that_may_rest_keeps_a_replica_and_may_rest_aga
     desk = Desk("Standard")
     desk.service["spec"]["predictor"]["minReplicas"] = 0
     release = desk.release
-    desk.release = lambda name: Release(name, name[1:], {**release(name).predictor, "minReplicas": 0})
+    desk.release = lambda name: ServedRelease(name, name[1:], {**release(name).predictor, "minReplicas": 0})
     before = desk.at_full("b1")
     for percent in (0, 10, 100):
         canary = desk.canary(percent, before)
@@ -330,6 +330,6 @@ def test_what_is_said_of_serving_takes_the_place_of_the_manifests_own(mode, monk
     assert args == ["--max-body=16000000", "--max-batch=4", "--deadline=20.0"]
     assert plain.service["spec"]["predictor"]["model"]["args"] == ["--max-body=16000000", "--deadline=50"]
     assert plain.with_flags([]).service == plain.service
-    served = Release("bundle", "1", plain.predictor("file:///bundle", "sluice"))
+    served = ServedRelease("bundle", "1", plain.predictor("file:///bundle", "sluice"))
     assert plain.outdated(served) == ""
     assert "--max-batch=4 --deadline=20.0 come with the next bundle" in told.outdated(served)

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.rollout.cluster import Cluster
+from components.rollout.cluster import ClusterClient
 from components.rollout.component import rollout
 from components.rollout.graph import apply_graphs
 from components.rollout.manifests import read_manifests
 from components.rollout.modes import observe, with_canary
-from components.rollout.objects import Release
+from components.rollout.objects import ServedRelease
 from components.rollout.operate import rollback, status
 from load_tests.asked import write_asked
 from serving.contract.errors import SluiceError
@@ -134,7 +134,7 @@ def graphs_follow(desk):
     (base / "chain").mkdir(parents=True)
     steps = [{"serviceName": "codebase"}, {"serviceName": "other", "data": "$response"}]
     graph = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "InferenceGraph", "metadata": {"name": "chain"}}
-    cluster = Cluster()
+    cluster = ClusterClient()
     for kept, told in ((2, "waits for other"), (1, "was created"), (1, "stands as it should")):
         spec = {"nodes": {"root": {"routerType": "Sequence", "steps": steps[:kept]}}}
         (base / "chain" / "graph.yaml").write_text(yaml.safe_dump({**graph, "spec": spec}))
@@ -148,9 +148,9 @@ def graphs_follow(desk):
 
 def left_alone(desk, good):
     """Somebody starts a canary by hand: the next rollout touches nothing and says why."""
-    cluster = Cluster()
+    cluster = ClusterClient()
     manifests = read_manifests("codebase", desk.settings["manifests"])
-    other = Release(
+    other = ServedRelease(
         "theirs", "9", manifests.predictor(desk.bundle("theirs").as_uri(), manifests.runtime["metadata"]["name"])
     )
     known = observe(cluster.get("codebase"))

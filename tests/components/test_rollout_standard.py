@@ -16,17 +16,17 @@ from kubernetes import client, config, watch
 from test_rollout_live import ASKED, Desk
 from urllib3.exceptions import HTTPError
 
-from components.rollout.cluster import Cluster, SomebodyElse, kubeconfig
+from components.rollout.cluster import ClusterClient, SomebodyElse, kubeconfig
 from components.rollout.decide import Move, decide
 from components.rollout.drill.traffic import Traffic
 from components.rollout.graph import apply_graphs, fitting
 from components.rollout.manifests import read_manifests
 from components.rollout.modes import first, observe, promoted, with_canary, with_percent
-from components.rollout.objects import Release
+from components.rollout.objects import ServedRelease
 from components.rollout.operate import rollback, status
 from components.rollout.settings import RolloutSettings
 from components.rollout.undo import NotRestored, take_back
-from components.rollout.watcher import Watcher
+from components.rollout.watcher import RolloutWatcher
 from serving.contract.errors import SluiceError
 from serving.laptop import process
 from serving.laptop.standard.rules import workloads
@@ -45,7 +45,7 @@ def desk(tmp_path_factory):
         process.wait_until_up(place / "serving", 30, plane)
         desk = Desk(place)
         manifests = read_manifests(NAME, desk.settings["manifests"]).fitting(None)
-        cluster = Cluster()
+        cluster = ClusterClient()
         there = SimpleNamespace(desk=desk, manifests=manifests, cluster=cluster)
         deploy_first(there)
         yield there
@@ -54,9 +54,9 @@ def desk(tmp_path_factory):
     plane.wait(30)
 
 
-def release(desk, name: str, **toy) -> Release:
+def release(desk, name: str, **toy) -> ServedRelease:
     runtime = desk.cluster.ensure_runtime(desk.manifests.runtime)
-    return Release(name, name[1:], desk.manifests.predictor(desk.desk.bundle(name, **toy).as_uri(), runtime))
+    return ServedRelease(name, name[1:], desk.manifests.predictor(desk.desk.bundle(name, **toy).as_uri(), runtime))
 
 
 def shown(desk, now, percent):
@@ -129,7 +129,7 @@ def test_promotion_rollback_and_the_way_back_by_hand_lose_no_request(desk):
             ("codebase-r-b2-predictor", 50), ("codebase-r-b1-predictor", 50),
         ]  # fmt: skip
         assert decide(now, "b2", (50, 100)).move is Move.RESUME
-        taken = take_back(desk.cluster, NAME, now, SETTINGS, Watcher(quiet=True))
+        taken = take_back(desk.cluster, NAME, now, SETTINGS, RolloutWatcher(quiet=True))
         assert (taken.release.bundle, taken.percent) == ("b1", None)
 
         now = roll_out(desk, taken, release(desk, "b3"))
@@ -225,7 +225,7 @@ def test_what_somebody_else_changed_and_what_never_starts_are_left_to_people(des
     assert [s.revision for s in seen.shares] == [seen.rolled_out], "a canary that is not ready gets no traffic"
     edit(desk, now, partial(with_percent, percent=10))
     with pytest.raises(SomebodyElse, match="somebody else changed InferenceService 'codebase'"):
-        take_back(desk.cluster, NAME, now, SETTINGS, Watcher(quiet=True))
+        take_back(desk.cluster, NAME, now, SETTINGS, RolloutWatcher(quiet=True))
     rollback(NAME, settings=SETTINGS)
 
     now = roll_out(desk, observe(desk.cluster.get(NAME)), release(desk, "b8"))

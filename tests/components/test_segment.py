@@ -206,7 +206,7 @@ def test_the_data_gate_judges_segments_by_their_times_too(lectured: SimpleNamesp
 
 def test_no_speech_anywhere_stops_the_run(lectured: SimpleNamespace, tmp_path: Path) -> None:
     from components.segment.passages import SegmentSettings
-    from components.segment.run import Outputs as Made
+    from components.segment.run import SegmentOutputs as Made
     from components.segment.run import segment
 
     out = Made(*(tmp_path / name for name in "abcd"))

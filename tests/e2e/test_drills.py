@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from components.rollout.cluster import Cluster
+from components.rollout.cluster import ClusterClient
 from components.rollout.drill import faults
 from components.rollout.drill.__main__ import control_plane, run
 from components.rollout.drill.scenes import SCENES, Stage, play, settings_of
@@ -177,7 +177,7 @@ def test_a_rollout_that_somebody_interferes_with_lets_go(tiny_bundle, tmp_path, 
             assert running.poll() is None
             time.sleep(0.1)
         time.sleep(1)
-        cluster = Cluster()
+        cluster = ClusterClient()
         cluster.change(observe(cluster.get("codebase")), "codebase", lambda live: with_percent(live, 0))
         told, _ = running.communicate(timeout=60)
         assert "somebody else changed InferenceService 'codebase' during the rollout" in told

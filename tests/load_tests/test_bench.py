@@ -6,22 +6,22 @@ import pytest
 from load_tests.bench.client import Job, Times, offer
 from load_tests.bench.inputs import find_bundle, find_model, make_questions
 from load_tests.bench.judge import judge, kept_quality
-from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTED, ROUTES, UNBATCHED, Measured, Row
+from load_tests.bench.measure import CLIENTS, OURS, PEER, ROUTED, ROUTES, UNBATCHED, BenchMeasured, BenchRow
 from load_tests.bench.page import word, write_page
 from serving.contract.bundle import Bundle
 from serving.contract.errors import SluiceError
 
 
-def figures(peer: float = 100, ours: float = 700) -> Measured:
+def figures(peer: float = 100, ours: float = 700) -> BenchMeasured:
     """A run in which the peer and ours answer so many a second."""
     rates = {PEER: peer, OURS: ours, UNBATCHED: ours / 2, ROUTED: ours}
     rows = [
-        Row(name, work, clients, rate, 1000 / rate, 1500 / rate, 2000 / rate, 99)
+        BenchRow(name, work, clients, rate, 1000 / rate, 1500 / rate, 2000 / rate, 99)
         for name, rate in rates.items()
         for work in ROUTES
         for clients in CLIENTS
     ]
-    return Measured(tuple(rows), {OURS: 2.0, PEER: 9.0}, {OURS: 400.0, PEER: 900.0}, True)
+    return BenchMeasured(tuple(rows), {OURS: 2.0, PEER: 9.0}, {OURS: 400.0, PEER: 900.0}, True)
 
 
 def talk(*jobs_bodies: str, status: str = "200 OK", pieces: int = 1, clients: int = 2) -> tuple[Times, list[bytes]]:

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from load_tests.__main__ import app
 from load_tests.asked import from_questions, write_asked
-from load_tests.plan import Target
+from load_tests.plan import LoadTarget
 from load_tests.run import read_samples, run_targets
 
 QUESTIONS = [
@@ -50,7 +50,7 @@ def host():
 
 
 def test_locust_records_every_request_of_every_target(host, tmp_path):
-    targets = [Target("split", host, 6, 30.0), Target("canary", "http://127.0.0.1:9", 3, 10.0)]
+    targets = [LoadTarget("split", host, 6, 30.0), LoadTarget("canary", "http://127.0.0.1:9", 3, 10.0)]
     found = run_targets(targets, "codebase", from_questions(QUESTIONS), 2, tmp_path)
     split, canary = (found[found["target"] == name] for name in ("split", "canary"))
     assert 20 <= len(split) <= 75, "about 30/s for 2 s, less on a machine that has other work"

@@ -6,7 +6,7 @@ import pytest
 
 from load_tests.answers import is_correct
 from load_tests.asked import read_asked, write_asked
-from load_tests.plan import PERSONAS, PLAIN, Target
+from load_tests.plan import PERSONAS, PLAIN, LoadTarget
 from load_tests.protocols import PROTOCOLS
 from load_tests.questions import read_questions
 from load_tests.report import write_report
@@ -77,7 +77,7 @@ def test_the_project_ships_an_slo_for_its_system_and_names_wrong_ones(tmp_path):
 @pytest.mark.parametrize("kinds", [PERSONAS, PLAIN], ids=["personas", "plain"])
 @pytest.mark.parametrize(("users", "rate"), [(1, None), (7, 3.0), (24, 60.0)])
 def test_users_and_rate_are_shared_out_exactly(users, rate, kinds):
-    crew = Target("endpoint", "http://localhost", users, rate).crew(kinds)
+    crew = LoadTarget("endpoint", "http://localhost", users, rate).crew(kinds)
     assert sum(count for count, _ in crew.values()) == users
     if rate:
         assert sum(count / pace for count, pace in crew.values()) == pytest.approx(rate)

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.rollout.cluster import Cluster
+from components.rollout.cluster import ClusterClient
 from components.rollout.drill import faults
 from components.rollout.drill.traffic import Traffic
 from components.rollout.modes import observe
 from components.rollout.release import Candidate, carry_out
-from components.rollout.run import Outcome
+from components.rollout.run import RolloutOutcome
 from components.rollout.settings import RolloutSettings
-from components.rollout.watcher import Watcher
+from components.rollout.watcher import RolloutWatcher
 from load_tests.slo import read_slo
 from serving.contract.files import digest
 
@@ -103,28 +103,28 @@ SCENES = (
 
 def play(stage: Stage, names: list[str], tell: Callable[[str], None], quiet: bool = False) -> Iterator[Result]:
     """Deploy the sound bundle, then yield the result of each scene (all of them when ``names`` is empty)."""
-    cluster = Cluster()
+    cluster = ClusterClient()
     try:
         tell(f"first, {stage.bundle.name} goes to 100 %")
-        first = _roll(cluster, stage, stage.bundle, stage.settings, "0", Watcher(quiet))
+        first = _roll(cluster, stage, stage.bundle, stage.settings, "0", RolloutWatcher(quiet))
         if not first.promoted:
             yield Result("first deployment", False, True, first.reason, 0, None, 0, 0, 0)
             return
         for number, scene in enumerate((s for s in SCENES if not names or s.name in names), 1):
             tell(f"{scene.name}: {scene.story}")
-            yield _scene(cluster, stage, scene, str(number), Watcher(quiet))
+            yield _scene(cluster, stage, scene, str(number), RolloutWatcher(quiet))
     finally:
         cluster.close()
 
 
 def _roll(
-    cluster: Cluster, stage: Stage, bundle: Path, settings: RolloutSettings, version: str, watch: Watcher
-) -> Outcome:
+    cluster: ClusterClient, stage: Stage, bundle: Path, settings: RolloutSettings, version: str, watch: RolloutWatcher
+) -> RolloutOutcome:
     candidate = Candidate(stage.system, digest(bundle), bundle.resolve().as_uri(), version)
     return carry_out(cluster, candidate, stage.asked, settings, watch)
 
 
-def _scene(cluster: Cluster, stage: Stage, scene: Scene, version: str, watch: Watcher) -> Result:
+def _scene(cluster: ClusterClient, stage: Stage, scene: Scene, version: str, watch: RolloutWatcher) -> Result:
     bundle, settings = scene.make(stage)
     before = observe(cluster.get(stage.system))
     offered = read_slo(settings.slo or stage.system).load.rate or 12

@@ -24,7 +24,7 @@ def main() -> int:
     flags = _flags()
     os.environ.update(dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(flags.threads)))
     # After the environment is set: numpy and torch read it when they are imported.
-    from load_tests.bench.judge import Target
+    from load_tests.bench.judge import BenchTarget
     from load_tests.bench.page import aim, shown, word
     from load_tests.bench.speech.judge import judge
     from load_tests.bench.speech.measure import Hour, Plan, Row, hour, measure
@@ -44,7 +44,7 @@ def main() -> int:
     except SluiceError as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 2
-    targets: list[Target] = judge(rows, whole)
+    targets: list[BenchTarget] = judge(rows, whole)
     out: Path = flags.out or home() / "reports" / "bench_speech.json"
     with atomic_file(out) as scratch:
         figures = {

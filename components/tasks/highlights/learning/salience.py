@@ -51,14 +51,14 @@ STUDY: dict[str, Any] = {
 """A row is a document here: two passes over our own texts."""
 
 
-class Data(NamedTuple):
+class HighlightRows(NamedTuple):
     """Training and validation documents."""
 
     train: list[Labelled]
     val: list[Labelled]
 
 
-def read(base: Path | str, corpus: Path | str, examples: Path | str, settings: Settings) -> Data:
+def read(base: Path | str, corpus: Path | str, examples: Path | str, settings: Settings) -> HighlightRows:
     """Read, tokenise and label sentences.parquet and summaries.parquet; `SluiceError` on bad input."""
     documents = read_tables(corpus, examples)
     encoder = TorchEncoder(base, settings.max_tokens)
@@ -66,10 +66,10 @@ def read(base: Path | str, corpus: Path | str, examples: Path | str, settings: S
     if settings.eval_documents and len(val) > settings.eval_documents:
         rows = np.random.default_rng(settings.seed).choice(len(val), settings.eval_documents, replace=False)
         val = [val[row] for row in sorted(rows)]
-    return Data(labelled(train, encoder), labelled(val, encoder))
+    return HighlightRows(labelled(train, encoder), labelled(val, encoder))
 
 
-def learner(base: Path | str, data: Data, hyper: Hyperparameters, settings: Settings) -> "SalienceLearner":
+def learner(base: Path | str, data: HighlightRows, hyper: Hyperparameters, settings: Settings) -> "SalienceLearner":
     """A fresh encoder from the directory ``base`` and a fresh head, ready to learn from ``data``."""
     return SalienceLearner(TorchEncoder(base, settings.max_tokens), data, hyper, settings)
 
@@ -80,7 +80,7 @@ class SalienceLearner:
     adapter = True
     about = "LoRA on the base encoder and a head over vectors and features; the loss is a softmax over each document."
 
-    def __init__(self, encoder: TorchEncoder, data: Data, hyper: Hyperparameters, settings: Settings) -> None:
+    def __init__(self, encoder: TorchEncoder, data: HighlightRows, hyper: Hyperparameters, settings: Settings) -> None:
         """The head is seeded; it starts as similarity to the document's centroid."""
         self.encoder, self.data, self.hyper, self.settings, self.spec = encoder, data, hyper, settings, encoder.spec
         self.autocast = encoder.autocast = use_bf16(hyper.precision)

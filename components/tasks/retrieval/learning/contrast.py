@@ -41,22 +41,22 @@ STUDY: dict[str, Any] = {
 }
 
 
-class Data(NamedTuple):
+class RetrievalRows(NamedTuple):
     """Training passages with their questions, and a fixed sample of the validation split; as token ids."""
 
     train: Corpus
     val: Validation
 
 
-def read(base: Path | str, passages: Path | str, questions: Path | str, settings: Settings) -> Data:
+def read(base: Path | str, passages: Path | str, questions: Path | str, settings: Settings) -> RetrievalRows:
     """Read and tokenise passages.parquet and questions.parquet; `SluiceError` on bad input."""
     tables = read_tables(passages, questions)
     encoder = TorchEncoder(base, settings.max_tokens)
     held = validation(corpus(*tables, "val", encoder), settings.eval_questions, settings.eval_passages, settings.seed)
-    return Data(corpus(*tables, "train", encoder), held)
+    return RetrievalRows(corpus(*tables, "train", encoder), held)
 
 
-def learner(base: Path | str, data: Data, hyper: Hyperparameters, settings: Settings) -> "ContrastiveLearner":
+def learner(base: Path | str, data: RetrievalRows, hyper: Hyperparameters, settings: Settings) -> "ContrastiveLearner":
     """A fresh encoder from the directory ``base``, ready to learn from ``data``."""
     return ContrastiveLearner(TorchEncoder(base, settings.max_tokens), data, hyper, settings)
 
@@ -68,7 +68,7 @@ class ContrastiveLearner:
     head = None
     adapter = True
 
-    def __init__(self, encoder: TorchEncoder, data: Data, hyper: Hyperparameters, settings: Settings) -> None:
+    def __init__(self, encoder: TorchEncoder, data: RetrievalRows, hyper: Hyperparameters, settings: Settings) -> None:
         """Mines the hard negatives with the encoder as it is."""
         self.encoder, self.data, self.val = encoder, data.train, data.val
         self.hyper, self.settings, self.spec = hyper, settings, encoder.spec
