@@ -3,11 +3,13 @@
 import base64
 import json
 from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from load_tests.questions import read_questions
 from serving.contract.errors import SluiceError
+from serving.contract.task import Task, find_task
 
 Row = dict[str, Any]
 """id (str), task (str, empty for a stranger's), persona (str, may be empty), expect (a label, or None), units (float:
@@ -20,7 +22,7 @@ def read_asked(path: Path | str) -> list[Row]:
 
     A line holds one request: ``{"instance": {...}}``, ``{"body": {...}}`` with ``"path": "/..."`` if need be, or
     ``{"file": "clip.wav"}`` with ``"fields": {...}``, a recording beside the file of requests. Beside it may stand id,
-    task and expect (see `load_tests.answers.is_correct`), persona, units.
+    task and expect (see `is_correct`), persona, units.
     """
     place = Path(path)
     if not place.is_file():
@@ -89,3 +91,23 @@ def _sent(place: str, row: Row) -> Row:
         raise SluiceError(f"{place}: no file {recording}")
     audio = base64.b64encode(recording.read_bytes()).decode()
     return {"instance": {"audio": audio, "name": recording.name, **row.get("fields", {})}}
+
+
+def is_correct(task: str, prediction: Row, expect: Row | None) -> bool | None:
+    """Does ``prediction`` (one of a v1 answer) say what the label says? None without a label or for an unknown task."""
+    known = _task(task)
+    return known.is_correct(prediction, expect) if known and expect else None
+
+
+def units_of(task: str) -> str:
+    """What the ``units`` of a request of that task count, such as audio_s_per_s; "" where requests alone count."""
+    known = _task(task)
+    return known.units if known else ""
+
+
+@cache
+def _task(name: str) -> Task | None:
+    try:
+        return find_task(name)
+    except SluiceError:
+        return None

@@ -15,7 +15,7 @@ from typing import Any
 import gevent  # type: ignore[import-untyped]
 from locust import FastHttpUser, events, task
 
-from load_tests.answers import is_correct
+from load_tests.asked import is_correct
 from load_tests.plan import COLUMNS, LoadPlan, kinds_of
 from load_tests.protocols import PROTOCOLS, Request, headers, request_of
 

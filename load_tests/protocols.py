@@ -14,7 +14,7 @@ from serving.contract.errors import SluiceError
 
 Row = dict[str, Any]
 Answer = tuple[Row | None, str]
-"""What the endpoint said, as fields that `load_tests.answers.is_correct` reads, or why the body is no answer."""
+"""What the endpoint said, as fields that `load_tests.asked.is_correct` reads, or why the body is no answer."""
 HEADERS_VARIABLE = "SLUICE_LOAD_HEADERS"
 
 

@@ -17,6 +17,9 @@ BELOW = {
     "serving": {"serving"},
 }
 """Rooms, and those that each may import."""
+STEPS = sorted(path.parent.name for path in (ROOT / "components").glob("*/component.py"))
+STANDS_ON = {"tune": "train", "utterances": "recordings"}
+"""A trial is a short training run; what people corrected is filled up with our sample recordings, read as any are."""
 TASKS = [f"serving.{name}" for name in known_tasks() if (ROOT / "serving" / name).is_dir()]
 SERVER = [f"serving.{room}" for room in ("core", "feedback", "media", "page")]
 STARTS_THE_STAND_IN = {"pipelines/laptop.py", "components/rollout/drill/__main__.py", "load_tests/bench/router.py"}
@@ -73,3 +76,9 @@ def test_no_task_knows_another() -> None:
     for task in TASKS:
         others = [other for other in TASKS if other != task]
         assert found(task.replace(".", "/"), *others) == set(), task
+
+
+@pytest.mark.parametrize("step", ["common", *STEPS])
+def test_no_step_knows_another(step: str) -> None:
+    others = [f"components.{other}" for other in STEPS if other not in (step, STANDS_ON.get(step))]
+    assert found(f"components/{step}", *others) == set()

@@ -140,7 +140,7 @@ def _slower(
 
 
 def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: RolloutSettings) -> Comparison:
-    """Does the canary answer fewer labelled requests correctly (see `load_tests.answers.is_correct`)?
+    """Does the canary answer fewer labelled requests correctly (see `load_tests.asked.is_correct`)?
 
     Answers to one question or utterance are copies of each other, not fresh evidence, so the request row is the unit:
     each side's majority mark on every row that both answered, and McNemar's exact test (1947; a sign test on the rows

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from components.common.step import Settings
-from components.summaries import own, qmsum
+from components.summaries.sources import meetings, own_documents
 from components.tasks.highlights import tables
 from components.tasks.highlights.tables import SPLITS, Document
 from serving.contract.errors import SluiceError
@@ -40,11 +40,11 @@ def collect(
     a source that is none, an id that is there twice, or no document at all.
     """
     chosen = SummariesSettings.model_validate(settings)
-    found = list(own.documents()) if chosen.own else []
+    found = list(own_documents()) if chosen.own else []
     if sentences and references:
         found += _once(tables.read(sentences, references))
     if source:
-        found += _fewest(qmsum.documents(source, chosen.sentences), chosen.documents)
+        found += _fewest(meetings(source, chosen.sentences), chosen.documents)
     if not found:
         raise SluiceError("no documents with summaries; name a source, or leave the project's own texts in (own: true)")
     names = [document.id for document in found]

@@ -17,12 +17,11 @@ if TYPE_CHECKING:
 class ValidateSettings(Settings):
     """What every kind of data is asked.
 
-    ``task`` is the kind of model that the rows are for. ``mojibake``: ftfy's badness score from which a text counts as
-    damaged; ``max_quarantined``: share of a table's rows; ``examples`` of quarantined rows stand in the report.
+    ``task`` is the kind of model that the rows are for. ``max_quarantined``: share of a table's rows;
+    ``examples`` of quarantined rows stand in the report.
     """
 
     task: str = ""
-    mojibake: int = Field(3, ge=1)
     max_quarantined: float = Field(0.05, ge=0, le=1)
     examples: int = Field(30, ge=0)
 

@@ -44,6 +44,10 @@ def among(name: str, column: str, wants: str, reason: str, values: tuple[Any, ..
     return Rule(name, wants, reason, "ExpectColumnValuesToBeInSet", {"column": column, "value_set": list(values)})
 
 
+UNDAMAGED = between("encoding", "damage", "no mojibake", "damaged encoding", None, 2)
+"""On a column of `damage`: ftfy's badness score of a text, from which 3 is damage."""
+
+
 class Examiner:
     """Great Expectations in an ephemeral context: nothing is written, nothing is sent anywhere."""
 

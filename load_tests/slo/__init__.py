@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from load_tests import answers
+from load_tests import asked
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict
 
@@ -102,7 +102,7 @@ def figures(samples: "pd.DataFrame", protocol: str = "") -> dict[str, float | in
 
 def units_of(samples: "pd.DataFrame") -> str:
     """Name of the figure that counts the task's own units; "" where requests alone count."""
-    return answers.units_of(str(samples["task"].iloc[0])) if len(samples) else ""
+    return asked.units_of(str(samples["task"].iloc[0])) if len(samples) else ""
 
 
 def answered(samples: "pd.DataFrame") -> "pd.Series[bool]":

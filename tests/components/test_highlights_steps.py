@@ -16,7 +16,7 @@ from components.gate.rules import Rivals
 from components.merge.run import merge
 from components.pack.run import pack
 from components.quantize.run import quantize
-from components.summaries import own
+from components.summaries.sources import own_documents
 from components.tasks.highlights import tables
 from components.tasks.highlights.evaluating.systems import constant, redundancy, trivial
 from components.tasks.highlights.gating import GATE
@@ -43,7 +43,7 @@ def room(tmp_path_factory):
     spec = json.loads((folder / "base/sluice.json").read_text())
     (folder / "base/sluice.json").write_text(json.dumps(spec | {"task": "highlights"}))
     some = {"train": 8, "val": 3, "test": 6}
-    documents = [d for split, count in some.items() for d in [d for d in own.documents() if d.split == split][:count]]
+    documents = [d for split, count in some.items() for d in [d for d in own_documents() if d.split == split][:count]]
     spoken = replace(
         documents[-1], source="transcript", times=[(3.0 * i, 3.0 * i + 2) for i in range(len(documents[-1].sentences))]
     )
@@ -72,7 +72,7 @@ def test_the_bundle_says_its_task_and_summarises(room):
     predictor = load(room / "bundle")
     assert predictor.bundle.task == "highlights" and predictor.bundle.system == "lectures-highlights"
     assert any(name.startswith("rouge12") for name in predictor.bundle.metrics)
-    document = own.documents()[0]
+    document = own_documents()[0]
     [result] = predictor.predict([predictor.parse({"sentences": [{"text": t} for t in document.sentences]})])
     assert 1 <= len(result["bullets"]) <= 3 and result["length_ratio"] <= 0.3
 
@@ -101,10 +101,10 @@ def test_requests_for_load_tests_carry_label_and_size(room):
 
 
 def test_the_trivial_summaries_are_what_their_names_say():
-    document = own.documents()[0]
+    document = own_documents()[0]
     picked = trivial(document, 3)
     assert picked["lead"][0] == 0 and picked["lead"] == sorted(picked["lead"])
-    assert constant(own.documents()[:6]) in [d.bullets for d in own.documents()[:6]]
+    assert constant(own_documents()[:6]) in [d.bullets for d in own_documents()[:6]]
     assert redundancy(["the moon pulls water", "the moon pulls water"]) == 1 and redundancy(["one"]) == 0
 
 

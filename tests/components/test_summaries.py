@@ -6,10 +6,10 @@ import pandas as pd
 import pytest
 from kfp.dsl import Dataset
 
-from components.summaries import own, qmsum
 from components.summaries.abstract import seq2seq, summarise, windows, written
 from components.summaries.component import summaries
 from components.summaries.faithfulness import support
+from components.summaries.sources import meetings, own_documents
 from components.tasks.highlights import tables
 from components.tasks.highlights.oracle import oracle
 from components.tasks.highlights.rouge import Reference, rouge, tokens
@@ -20,7 +20,7 @@ from serving.highlights.text import words
 
 
 def test_our_texts_are_whole_and_bullets_leave_room_for_shortening():
-    documents = own.documents()
+    documents = own_documents()
     splits = [document.split for document in documents]
     assert len({d.id for d in documents}) == len(documents) >= 60
     assert splits.count("test") >= 20 and splits.count("val") >= 8 and splits.count("train") >= 30
@@ -31,13 +31,13 @@ def test_our_texts_are_whole_and_bullets_leave_room_for_shortening():
 
 
 def test_what_matters_in_our_texts_is_not_always_in_one_place():
-    places = [i / (len(d.sentences) - 1) for d in own.documents()[::3] for i in oracle(d.sentences, d.bullets)]
+    places = [i / (len(d.sentences) - 1) for d in own_documents()[::3] for i in oracle(d.sentences, d.bullets)]
     shares = np.histogram(places, 4, (0, 1))[0] / len(places)
     assert shares.min() > 0.06 and shares.max() < 0.45
 
 
 def test_our_rouge_is_rouge_scores_own():
-    for document in own.documents()[:6]:
+    for document in own_documents()[:6]:
         chosen = document.sentences[1:4]
         exact = rouge(chosen, document.bullets)
         stems = [stem for text in chosen for stem in tokens(text)]
@@ -48,7 +48,7 @@ def test_our_rouge_is_rouge_scores_own():
 
 def test_no_choice_of_the_same_length_is_much_better_than_the_oracle():
     random = np.random.default_rng(0)
-    for document in own.documents()[:5]:
+    for document in own_documents()[:5]:
         best = oracle(document.sentences, document.bullets)
         size = sum(len(words(s)) for s in document.sentences)
         assert sum(len(words(document.sentences[i])) for i in best) <= 0.3 * size
@@ -75,15 +75,15 @@ def meeting(folder, name, queries=True):
 def test_meetings_lose_marks_and_interjections_and_keep_the_whole_summary(tmp_path):
     meeting(tmp_path / "train", "ES2002a")
     meeting(tmp_path / "val", "Bed003", queries=False)
-    [found] = qmsum.documents(tmp_path)
+    [found] = meetings(tmp_path)
     assert found.sentences == ["Um we will ship on Friday, I think.", "It's the remote with four buttons."]
     assert found.bullets == ["They ship on Friday.", "Four buttons."]
     assert (found.split, found.source, found.condition) == ("train", "qmsum", "product")
     with pytest.raises(SluiceError, match="no meetings"):
-        qmsum.documents(tmp_path / "none")
+        meetings(tmp_path / "none")
     (tmp_path / "train" / "x.json").write_text("[]")
     with pytest.raises(SluiceError, match="x.json: not a meeting"):
-        qmsum.documents(tmp_path)
+        meetings(tmp_path)
 
 
 def test_all_sources_become_one_corpus(tmp_path):
@@ -103,7 +103,7 @@ def test_all_sources_become_one_corpus(tmp_path):
     call = dict(source=str(tmp_path / "more"), settings={}, corpus=corpus, examples=examples)
     summaries.python_func(**call, sentences=inputs[0], references=inputs[1])
     found = {d.id: d for d in tables.read(corpus.path, examples.path)}
-    assert len(found) == len(own.documents()) + 2 and found["tides-1"].times == spoken.times
+    assert len(found) == len(own_documents()) + 2 and found["tides-1"].times == spoken.times
     assert examples.metadata["qmsum_train"] == 1
     assert str(pd.read_parquet(corpus.path)["position"].dtype) == "int32"
     tables.write([replace(spoken, id="owls")], inputs[0].path, inputs[1].path)
@@ -112,7 +112,7 @@ def test_all_sources_become_one_corpus(tmp_path):
 
 
 def test_a_missing_column_or_split_is_named(tmp_path):
-    tables.write(own.documents()[:2], tmp_path / "c", tmp_path / "e")
+    tables.write(own_documents()[:2], tmp_path / "c", tmp_path / "e")
     pd.read_parquet(tmp_path / "e").drop(columns="split").to_parquet(tmp_path / "broken")
     with pytest.raises(SluiceError, match="no column 'split'"):
         tables.read(tmp_path / "c", tmp_path / "broken")

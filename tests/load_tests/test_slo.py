@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from load_tests.answers import is_correct
-from load_tests.asked import read_asked, write_asked
+from load_tests.asked import is_correct, read_asked, write_asked
 from load_tests.plan import PERSONAS, PLAIN, LoadTarget
 from load_tests.protocols import PROTOCOLS
 from load_tests.questions import read_questions

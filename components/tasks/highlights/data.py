@@ -6,7 +6,7 @@ from pydantic import Field
 
 from components.validate.gate import Checked, Count, ValidateSettings, judge, quarantine
 from components.validate.report import categories, histograms
-from components.validate.suites import SPLITS, Examiner, Rule, among, between, damage, normal
+from components.validate.suites import SPLITS, UNDAMAGED, Examiner, Rule, among, between, damage, normal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +73,7 @@ def sentence_rules(settings: Settings) -> list[Rule]:
     return [
         between("place", "place_repeats", "every place once", "place already taken by an earlier row", None, 0),
         between("emptiness", "words", "at least one word", "no word in it", 1, None),
-        between("encoding", "damage", "no mojibake", "damaged encoding", None, settings.mojibake - 1),
+        UNDAMAGED,
         between("times", "seconds", "ends after it begins", "ends before it begins", 0, None),
     ]
 

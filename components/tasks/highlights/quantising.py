@@ -34,8 +34,8 @@ class Settings(QuantizeSettings):
 
     Quality is the mean of ROUGE-1 and ROUGE-2 on at most ``documents`` of the splits train and val, of each the first
     ``sentences`` (a meeting has a thousand, and only the comparison with fp32 counts): a variant has to pick what fp32
-    picks, wherever; a dozen validation documents alone would say too little. Some one bullet in twenty is another one,
-    better or worse by chance, and moved it by 1 to 2 %: hence ``min_retained`` 0.95.
+    picks, wherever; a dozen validation documents alone would say too little. ``min_retained`` leaves room for the few
+    bullets that change by chance.
     """
 
     min_retained: float = Field(0.95, ge=0, le=1)

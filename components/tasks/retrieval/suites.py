@@ -4,7 +4,7 @@ import re
 from typing import TYPE_CHECKING
 
 from components.common.prose import squeeze
-from components.validate.suites import SPLITS, Rule, among, between, damage, normal
+from components.validate.suites import SPLITS, UNDAMAGED, Rule, among, between, damage, normal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,7 +128,7 @@ def passage_rules(settings: "Settings") -> list[Rule]:
         between("length", "tokens", f"1 to {window} wordpieces", f"over the window of {window} wordpieces", 1, window),
         between("duplicates", "text_repeats", "every text once", "same text as an earlier passage", None, 0),
         between("language", "letters", f"{share:.0%} ASCII letters or more", "not English or code", share, None),
-        between("encoding", "damage", "no mojibake", "damaged encoding", None, settings.mojibake - 1),
+        UNDAMAGED,
         among("kind", "kind", "a known kind", "unknown kind", KINDS),
         among("split", "split", "a known split", "unknown split", SPLITS),
         among("path", "has_path", "a path", "no path", (True,)),
@@ -149,7 +149,7 @@ def question_rules(settings: "Settings") -> list[Rule]:
         among("answer", "answer_found", "the answer stands in its passage", "answer not in its passage", (True,)),
         between("language", "letters", f"{share:.0%} ASCII letters or more", "not English", share, None),
         among("english", "english", "a common English word", "no common English word", (True,)),
-        between("encoding", "damage", "no mojibake", "damaged encoding", None, settings.mojibake - 1),
+        UNDAMAGED,
         among("category", "category", "a known category", "unknown category", CATEGORIES),
         among("split", "split", "a known split", "unknown split", (*SPLITS, "persona", "calibration")),
     ]

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from components.validate.gate import Checked, Count, ValidateSettings, judge, quarantine
 from components.validate.report import categories, histograms
-from components.validate.suites import SPLITS, Examiner, Rule, among, between, damage, normal
+from components.validate.suites import SPLITS, UNDAMAGED, Examiner, Rule, among, between, damage, normal
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,7 +136,7 @@ def text_rules(settings: Settings) -> list[Rule]:
         between("id", "id_repeats", "every id once", "id already used by an earlier utterance", None, 0),
         between("reference", "words", "at least one word", "no reference text", 1, None),
         between("rate", "rate", f"{slow:g} to {fast:g} letters a second", "text does not fit its duration", slow, fast),
-        between("encoding", "damage", "no mojibake", "damaged encoding", None, settings.mojibake - 1),
+        UNDAMAGED,
         between("leak", "splits", "a recording in one split only", "its recording is in more than one split", 1, 1),
         among("split", "split", "a known split", "unknown split", SPLITS),
         among("audio", "has_audio", "its sound is there", "no sound of this utterance", (True,)),

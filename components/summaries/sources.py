@@ -1,8 +1,12 @@
-"""QMSum (Zhong et al., NAACL 2021, MIT): meetings of AMI, ICSI and two parliaments, each with a summary of it all."""
+"""Where documents with summaries come from: the project's own texts (documents/*.yaml), or meetings in QMSum's format.
+
+QMSum (Zhong et al., NAACL 2021, MIT): meetings of AMI, ICSI and two parliaments, each with a summary of it all.
+"""
 
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +19,31 @@ _SPACE = re.compile(r"\s+([.,?!;:'’%)]|n't)")
 _WHOLE = re.compile(r"whole meeting|summari[sz]e (?:this|the|whole)", re.IGNORECASE)
 SHORTEST = 4
 """Words; a turn such as "Yeah." can be no bullet, and meetings have thousands of them."""
+FOLDER = Path(__file__).parent / "documents"
 
 
-def documents(folder: Path | str, longest: int = 0) -> list[Document]:
+@cache
+def own_documents() -> tuple[Document, ...]:
+    """The texts that come with the project: ours, short, with three bullets each; their source is "sample".
+
+    Condition is the file's theme (nature, making, people, past, meetings).
+    """
+    import yaml
+
+    splits = {
+        name: split for split, names in yaml.safe_load((FOLDER / "splits.yaml").read_text()).items() for name in names
+    }
+    found = []
+    for path in sorted(FOLDER.glob("*.yaml")):
+        if path.stem == "splits":
+            continue
+        for text in yaml.safe_load(path.read_text()):
+            theme = path.stem.split("-")[0]
+            found.append(Document(text["id"], text["sentences"], text["bullets"], splits[text["id"]], "sample", theme))
+    return tuple(found)
+
+
+def meetings(folder: Path | str, longest: int = 0) -> list[Document]:
     """The meetings of ``folder``/{train,val,test}/*.json, those with a general summary; bullets are its sentences.
 
     Sentences of fewer than four words are left out, and of a meeting with more than ``longest`` (0: no limit) none
