@@ -16,7 +16,7 @@ def read_votes() -> "pd.DataFrame | None":
     from serving.feedback.tables import feedback_file
 
     file = feedback_file(url := feedback_url())
-    return labelled(url) if file is None or file.is_file() else None
+    return labelled("retrieval", url) if file is None or file.is_file() else None
 
 
 def gold_of(vote: Any, ids: dict[str, int], names: dict[str, list[int]]) -> list[int]:
@@ -29,7 +29,7 @@ def gold_of(vote: Any, ids: dict[str, int], names: dict[str, list[int]]) -> list
     for token in sorted(set(named), key=len, reverse=True):
         if token and (found := names.get(token)):
             return found
-    sources = list(vote.passage_ids)
+    sources = list(vote.item_ids)
     if vote.vote == "up" and not correction.strip() and sources and sources[0] in ids:
         return [ids[sources[0]]]
     return []

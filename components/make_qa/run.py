@@ -190,7 +190,7 @@ def _votes(
     ids, names = {p: i for i, p in enumerate(source.ids)}, names_of(source.rows)
     rows = []
     for vote in votes.itertuples(index=False):
-        question = squeeze(str(vote.question))
+        question = squeeze(str(vote.asked))
         gold = gold_of(vote, ids, names)
         if not gold:
             dropped["vote that names no passage"] += 1

@@ -51,6 +51,21 @@ class NoLimits:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What a Feast feature service holds of one entity's rows, such as passages.
+
+    ``service``: its name; ``entity``: the join key, the column that names a row; ``numbers``: its int64 columns;
+    ``texts``: the others; ``push``: the push source of running totals (shown, up, down) as users vote, "" for none.
+    """
+
+    service: str
+    entity: str
+    numbers: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    push: str = ""
+
+
+@dataclass(frozen=True)
 class Remembered:
     """What feedback keeps of one answer, so that a vote finds what it is about.
 
@@ -72,12 +87,14 @@ class Task:
 
     ``name``: its package's, and ``task`` of its bundles. ``units``: what a request's units count in a load test ("":
     requests). ``routes``: its own, beside those of every model. ``limits``: a dataclass of `limit` fields.
+    ``features``: those of its entities that the feature store holds.
     """
 
     name: str
     units: str = ""
     routes: tuple[Route, ...] = ()
     limits: type[Any] = NoLimits
+    features: tuple[Features, ...] = ()
 
     def open(self, directory: Path, bundle: Bundle, variant: str | None, threads: int) -> Predictor:
         """The predictor of the bundle at ``directory``. Errors: `SluiceError` if a part of it is missing or broken."""

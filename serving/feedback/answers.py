@@ -1,6 +1,6 @@
-"""What was answered: cited answers with their passages, others as their parts, each with its times.
+"""What was answered: the items that were shown, and the parts, each with its times.
 
-So a vote finds the passages that it is about, and a correction of one part finds what it corrects.
+So a vote finds the items that it is about, and a correction of one part finds what it corrects.
 """
 
 import json
@@ -12,8 +12,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, func, select
 
 from serving.contract.errors import SluiceError
-from serving.feedback.tables import COUNTS, WHOLE, answers, insert, passage_days, served, utc_now, votes
+from serving.feedback.tables import COUNTS, WHOLE, adding, answers, insert, item_days, utc_now, votes
 
+Item = tuple[str, str]
+"""Of which entity something is, and its id."""
 LONGEST = 2_000_000
 _CHUNK = 500
 _NEAR_S = 0.05
@@ -25,43 +27,38 @@ def packed(parts: Sequence[tuple[float | None, float | None, str]]) -> str:
     return text if len(text) <= LONGEST else "[]"
 
 
-def add(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Store answers (keys: columns of ``served``, passage_ids a list, or of ``answers``), all or none.
+def add(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> set[Item]:
+    """Store answers (keys: columns of ``answers``, item_ids a list), all or none.
 
-    A request id seen before keeps its first row. Out: the passages that were counted as shown.
+    A request id seen before keeps its first row. Out: the items that were counted as shown.
     """
-    cited = [{**row, "passage_ids": json.dumps(row["passage_ids"])} for row in rows if "passage_ids" in row]
-    others = [row for row in rows if "passage_ids" not in row]
+    kept = [{**row, "item_ids": json.dumps(row["item_ids"]) if row["item_ids"] else None} for row in rows]
     with engine.begin() as connection:
-        if others:
-            connection.execute(insert(connection, answers).on_conflict_do_nothing(), others)
-        if not cited:
-            return set()
-        new = insert(connection, served).on_conflict_do_nothing().returning(served.c.request_id)
-        kept = set(connection.execute(new, cited).scalars())
-        shown = Counter(p for row in rows if row["request_id"] in kept for p in row.get("passage_ids", ()))
-        add_counts(connection, utc_now().date(), {p: {"shown": n} for p, n in shown.items()})
+        new = insert(connection, answers).on_conflict_do_nothing().returning(answers.c.request_id)
+        first = set(connection.execute(new, kept).scalars())
+        shown = Counter((r["entity"], item) for r in rows if r["request_id"] in first for item in r["item_ids"])
+        add_counts(connection, utc_now().date(), {item: {"shown": n} for item, n in shown.items()})
     return set(shown)
 
 
-def add_counts(connection: Connection, day: date, deltas: Mapping[str, Mapping[str, int]]) -> None:
-    """Add ``{passage_id: {shown|up|down: number}}`` to ``day``; sorted, so that two writers cannot deadlock."""
-    rows = [{"day": day, "passage_id": p, **dict.fromkeys(COUNTS, 0), **deltas[p]} for p in sorted(deltas)]
-    if not rows:
-        return
-    statement = insert(connection, passage_days)
-    added = {name: passage_days.c[name] + statement.excluded[name] for name in COUNTS}
-    connection.execute(statement.on_conflict_do_update(index_elements=["day", "passage_id"], set_=added), rows)
+def add_counts(connection: Connection, day: date, deltas: Mapping[Item, Mapping[str, int]]) -> None:
+    """Add ``{(entity, item_id): {shown|up|down: number}}`` to ``day``; sorted, so that two writers cannot deadlock."""
+    rows = [
+        {"day": day, "entity": item[0], "item_id": item[1], **dict.fromkeys(COUNTS, 0), **deltas[item]}
+        for item in sorted(deltas)
+    ]
+    if rows:
+        connection.execute(adding(insert(connection, item_days)), rows)
 
 
-def totals(engine: Engine, passage_ids: Iterable[str]) -> list[tuple[str, int, int, int]]:
-    """(passage_id, shown, up, down) over all days, for those of ``passage_ids`` that have any count."""
-    wanted, out = sorted(passage_ids), []
-    sums = [func.sum(passage_days.c[name]) for name in COUNTS]
+def totals(engine: Engine, entity: str, item_ids: Iterable[str]) -> list[tuple[str, int, int, int]]:
+    """(item_id, shown, up, down) over all days, for those of an entity's items that have any count."""
+    wanted, out = sorted(item_ids), []
+    sums, own = [func.sum(item_days.c[name]) for name in COUNTS], item_days.c.item_id
     with engine.begin() as connection:
         for at in range(0, len(wanted), _CHUNK):
-            few = passage_days.c.passage_id.in_(wanted[at : at + _CHUNK])
-            query = select(passage_days.c.passage_id, *sums).where(few).group_by(passage_days.c.passage_id)
+            few = own.in_(wanted[at : at + _CHUNK]) & (item_days.c.entity == entity)
+            query = select(own, *sums).where(few).group_by(own)
             out += [(p, int(s), int(u), int(d)) for p, s, u, d in connection.execute(query)]
     return out
 
@@ -104,7 +101,6 @@ def answer_at(parts: str, start: float) -> str:
 
 def forget_old(engine: Engine, days: int) -> None:
     """Drop answers older than ``days`` that nobody voted on; the counts stay."""
-    for table in (served, answers):
-        old = table.c.at < utc_now() - timedelta(days=days)
-        with engine.begin() as connection:
-            connection.execute(delete(table).where(old, table.c.request_id.not_in(select(votes.c.request_id))))
+    old = answers.c.at < utc_now() - timedelta(days=days)
+    with engine.begin() as connection:
+        connection.execute(delete(answers).where(old, answers.c.request_id.not_in(select(votes.c.request_id))))

@@ -17,33 +17,32 @@ from serving.feedback.tables import (
     connect,
     create_tables,
     feedback_url,
-    passage_days,
+    item_days,
     reviews,
-    served,
     votes,
 )
 
 Frame = pd.DataFrame
 
 
-def labelled(url: str | None = None) -> Frame:
-    """Votes as training rows: question str, passage_ids list[str], vote str, correction str | None, at timestamp UTC.
+def labelled(task: str, url: str | None = None) -> Frame:
+    """Votes on a task's answers as rows to learn from: asked str, item_ids list[str], vote str, correction, at (UTC).
 
-    One row an answer, whoever many voted: the side with more votes (the latest on a tie), the latest correction and
-    time. Errors: `SluiceError` when the database does not answer.
+    ``asked``: the question; ``item_ids``: what was shown; ``correction``: str or None. One row an answer, whoever many
+    voted: the side with more votes (the latest on a tie), the latest correction and time. Errors: `SluiceError` when
+    the database does not answer.
     """
-    names = ["request_id", "question", "passage_ids", "vote", "correction", "at"]
-    columns = [served.c.request_id, served.c.question, served.c.passage_ids]
-    columns += [votes.c.vote, votes.c.correction, votes.c.at]
-    joined = served.join(votes, served.c.request_id == votes.c.request_id)
-    frame = read(url, select(*columns).select_from(joined).order_by(votes.c.at), names)
+    names = ["request_id", "asked", "item_ids", "vote", "correction", "at"]
+    columns = [*(answers.c[name] for name in names[:3]), *(votes.c[name] for name in names[3:])]
+    of_task = (answers.c.task == task) & answers.c.item_ids.is_not(None)
+    frame = read(url, select(*columns).select_from(_voted()).where(of_task).order_by(votes.c.at), names)
     weights = frame.assign(side=frame["vote"].map({"up": 1, "down": -1})).groupby("request_id")["side"].sum()
     frame["correction"] = frame.groupby("request_id")["correction"].ffill()
     frame = frame.drop_duplicates("request_id", keep="last", ignore_index=True)
     sides = frame["request_id"].map(weights)
     frame["vote"] = frame["vote"].where(sides == 0, sides.map(lambda side: "up" if side > 0 else "down"))
     frame["correction"] = frame["correction"].astype(object).where(frame["correction"].notna(), None)
-    frame["passage_ids"] = frame["passage_ids"].map(json.loads)
+    frame["item_ids"] = frame["item_ids"].map(json.loads)
     return _in_utc(frame, "at").drop(columns="request_id")
 
 
@@ -70,8 +69,7 @@ def corrections(task: str, url: str | None = None) -> Frame:
     ]
     columns = [votes.c.request_id, votes.c.voter, *(answers.c[name] for name in names[2:6])]
     columns += [votes.c[name] for name in ("start_s", "end_s", "vote", "correction", "at")]
-    joined = answers.join(votes, answers.c.request_id == votes.c.request_id)
-    query = select(*columns).select_from(joined).where(answers.c.task == task).order_by(votes.c.at)
+    query = select(*columns).select_from(_voted()).where(answers.c.task == task).order_by(votes.c.at)
     frame = read(url, query, names).astype({"start": "float64", "end": "float64"})
     said = [answer_at(*pair) for pair in zip(frame["parts"], frame["start"], strict=True)]
     frame["parts"] = pd.Series(said, dtype=object)
@@ -87,31 +85,26 @@ def votes_by_revision(since: float, url: str | None = None) -> Frame:
     the database does not answer.
     """
     after = datetime.fromtimestamp(since, UTC).replace(tzinfo=None)
-    queries = [
-        select(votes.c.request_id, votes.c.voter, answer.c.revision, votes.c.vote, votes.c.at)
-        .select_from(answer.join(votes, answer.c.request_id == votes.c.request_id))
-        .where(votes.c.at >= after)
-        for answer in (served, answers)
-    ]
-    frame = read(url, queries[0].union_all(queries[1]), ["request_id", "voter", "revision", "vote", "at"])
+    columns = [votes.c.request_id, votes.c.voter, answers.c.revision, votes.c.vote, votes.c.at]
+    query = select(*columns).select_from(_voted()).where(votes.c.at >= after)
+    frame = read(url, query, [column.name for column in columns])
     frame = frame.sort_values("at").drop_duplicates(["request_id", "voter"], keep="last")
     return frame.groupby(["revision", "vote"], as_index=False).size().rename(columns={"size": "votes"})
 
 
-def daily_counts(url: str | None = None) -> Frame:
-    """Counts by day: day timestamp (midnight, UTC), passage_id str, shown, up, down int64, ordered by day.
-
-    Errors: `SluiceError` when the database does not answer.
+def daily_counts(entity: str, url: str | None = None) -> Frame:
+    """Counts of an entity's items by day: day timestamp (midnight, UTC), a str column named as the entity, shown, up,
+    down int64, ordered by day. Errors: `SluiceError` when the database does not answer.
     """
-    columns = [passage_days.c[name] for name in ("day", "passage_id", *COUNTS)]
-    frame = read(url, select(*columns).order_by(columns[0], columns[1]), [column.name for column in columns])
-    return _in_utc(frame, "day").astype(dict.fromkeys(COUNTS, "int64"))
+    columns = [item_days.c[name] for name in ("day", "item_id", *COUNTS)]
+    query = select(*columns).where(item_days.c.entity == entity).order_by(columns[0], columns[1])
+    return _in_utc(read(url, query, ["day", entity, *COUNTS]), "day").astype(dict.fromkeys(COUNTS, "int64"))
 
 
 def feedback_count(url: str | None = None) -> int:
-    """How much people have said that a pipeline learns from: answers voted on, and reviews of corrections."""
-    cited = served.join(votes, served.c.request_id == votes.c.request_id)
-    asked = select(func.count(func.distinct(served.c.request_id))).select_from(cited)
+    """How much people have said that a pipeline learns from: answers with items voted on, reviews of corrections."""
+    shown = select(func.count(func.distinct(answers.c.request_id))).select_from(_voted())
+    asked = shown.where(answers.c.item_ids.is_not(None))
     frame = read(
         url, select(asked.scalar_subquery(), select(func.count(reviews.c.number)).scalar_subquery()), ["v", "r"]
     )
@@ -130,6 +123,10 @@ def read(url: str | None, query: Any, columns: list[str]) -> Frame:
         raise SluiceError(f"feedback database {where} does not answer; check SLUICE_FEEDBACK_DB ({error})") from error
     finally:
         engine.dispose()
+
+
+def _voted() -> Any:
+    return answers.join(votes, answers.c.request_id == votes.c.request_id)
 
 
 def _in_utc(frame: Frame, column: str) -> Frame:

@@ -51,7 +51,7 @@ class FeedbackStore:
         self._salt = b""  # "": whether the tables are there is yet to be seen
         # Threads of their own: votes that wait for a database must not hold up uploads, which use the common ones.
         self._voters = ThreadPoolExecutor(_VOTERS, thread_name_prefix="feedback-vote")
-        self._pusher = Pusher(server, lambda ids: answers.totals(self._engine, ids), push_every_s)
+        self._pusher = Pusher(server, lambda *of: answers.totals(self._engine, *of), push_every_s)
         self._writer = Writer(self._prepare, self._add, lambda: answers.forget_old(self._engine, keep_days), queue_size)
         self._closed = False
 
@@ -73,15 +73,11 @@ class FeedbackStore:
 
         ``name``: what its client calls what was answered, such as a recording's file name; "" for none.
         """
-        row: Row = {"request_id": request_id, "revision": revision}
-        if told.items:
-            self._keep(row | {"question": told.asked, "passage_ids": list(told.items)})
-            return
-        row |= {"task": task, "name": name, "recording": told.source, "duration_s": told.duration_s}
-        self._keep(row | {"parts": answers.packed(told.parts)})
-
-    def _keep(self, row: Row) -> None:
-        self._writer.put({**row, "at": tables.utc_now()})
+        self._writer.put({
+            "request_id": request_id, "revision": revision, "task": task, "name": name, "recording": told.source,
+            "duration_s": told.duration_s, "parts": answers.packed(told.parts), "asked": told.asked,
+            "entity": told.entity, "item_ids": list(told.items), "at": tables.utc_now(),
+        })  # fmt: skip
 
     async def cast(self, given: Vote, identity: str, address: str, seconds: float = VOTE_SECONDS) -> Row:
         """Store a vote within ``seconds``; see `vote`. The voter is who ``identity`` names, or else ``address``.
@@ -109,7 +105,7 @@ class FeedbackStore:
             raise away() from error
         if row is None:
             raise away() if self._writer.holds(given.request_id) else given.unknown()
-        self._pusher.voted(row["passage_ids"])
+        self._pusher.voted((row["entity"], item) for item in row["item_ids"])
         return row
 
     def feedback(
@@ -126,6 +122,7 @@ class FeedbackStore:
             time.sleep(pause)
             if row := votes.add(self._engine, given, pseudonym(client, salt)):
                 return row
+            tables.move(self._engine)
         return None
 
     def flush(self) -> None:

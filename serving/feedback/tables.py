@@ -1,4 +1,4 @@
-"""The feedback database: what was answered, how users voted, and counts by day and passage (SQLAlchemy, no ORM).
+"""The feedback database: what was answered, how users voted, and counts by day and item (SQLAlchemy, no ORM).
 
 Works on SQLite (the laptop's file, shared by all revisions' processes) and PostgreSQL. Times are UTC without a zone.
 All text passes through `Clean`: what a stranger sends cannot make a row that the database refuses.
@@ -25,6 +25,7 @@ from sqlalchemy import (
     String,
     Table,
     create_engine,
+    delete,
     event,
     inspect,
     literal,
@@ -61,15 +62,6 @@ class Clean(TypeDecorator[str]):
 
 
 metadata, _before = MetaData(), MetaData()
-served = Table(
-    "served",
-    metadata,
-    Column("request_id", Clean(200), primary_key=True),
-    Column("revision", Clean(200), nullable=False),
-    Column("question", Clean, nullable=False),
-    Column("passage_ids", Clean, nullable=False),
-    Column("at", DateTime, nullable=False, index=True),
-)
 answers = Table(
     "answers",
     metadata,
@@ -77,11 +69,16 @@ answers = Table(
     Column("revision", Clean(200), nullable=False),
     Column("task", Clean(40), nullable=False, index=True),
     Column("name", Clean(200), nullable=False),
-    Column("recording", Clean(64)),  # SHA-256 of the bytes that were heard
+    Column("recording", Clean(64)),  # SHA-256 of the bytes that were answered
     Column("duration_s", Float),
     Column("parts", Clean, nullable=False),
+    Column("asked", Clean),
+    Column("entity", Clean(40)),
+    Column("item_ids", Clean),  # JSON list of what was shown, or NULL
     Column("at", DateTime, nullable=False, index=True),
 )
+_ADDED = ("recording", "duration_s", "asked", "entity", "item_ids")
+"""Columns that earlier versions' table has not; all of them may be NULL, for such a version may still write there."""
 votes = Table(
     "votes",
     metadata,
@@ -108,13 +105,14 @@ reviews = Table(
     Column("over_reference", Boolean, nullable=False),
     Column("at", DateTime, nullable=False),
 )
-passage_days = Table(
-    "passage_days",
+item_days = Table(
+    "item_days",
     metadata,
     Column("day", Date, primary_key=True),
-    Column("passage_id", Clean(64), primary_key=True),
+    Column("entity", Clean(40), primary_key=True),
+    Column("item_id", Clean(64), primary_key=True),
     *(Column(name, Integer, nullable=False) for name in COUNTS),
-    Index("passage_days_by_passage", "passage_id"),
+    Index("item_days_by_item", "entity", "item_id"),
 )
 secret = Table(
     "secrets", metadata, Column("name", Clean(40), primary_key=True), Column("value", Clean(64), nullable=False)
@@ -127,6 +125,12 @@ _old_votes = [
         ("request_id", String), ("start_s", Float), ("end_s", Float), ("vote", String), ("correction", String),
         ("at", DateTime)))),
 ]  # fmt: skip
+# Cited answers and their counts while passages were all there was; their rows are moved, whenever there are some.
+_served = Table("served", _before, *(Column(name, kind) for name, kind in (
+    ("request_id", String), ("revision", String), ("question", String), ("passage_ids", String), ("at", DateTime)
+)))  # fmt: skip
+_passage_days = Table("passage_days", _before, Column("day", Date), Column("passage_id", String),
+                      *(Column(name, Integer) for name in COUNTS))  # fmt: skip
 
 
 def feedback_url() -> str:
@@ -196,12 +200,15 @@ def _tune(connection: Any, _record: object) -> None:
 
 
 def create_tables(engine: Engine) -> bytes:
-    """Create what is missing, also in a database of earlier versions, whose rows all stay. Out: the store's salt."""
+    """Create what is missing, also in a database of earlier versions, whose rows all stay; all of it or nothing.
+
+    Out: the store's salt.
+    """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
         there = inspect(connection)
-        for column in (answers.c.recording, answers.c.duration_s) if there.has_table("answers") else ():
+        for column in (answers.c[name] for name in _ADDED) if there.has_table("answers") else ():
             if column.name not in {known["name"] for known in there.get_columns("answers")}:
                 kind = column.type.compile(connection.dialect)
                 connection.execute(text(f"ALTER TABLE answers ADD COLUMN {column.name} {kind}"))
@@ -209,6 +216,7 @@ def create_tables(engine: Engine) -> bytes:
         for old in _old_votes:
             if there.has_table(old.name):
                 _copy(connection, old)
+        _move(connection)
         new = insert(connection, secret).values(name="salt", value=secrets.token_hex(16)).on_conflict_do_nothing()
         connection.execute(new)
         return bytes.fromhex(connection.execute(select(secret.c.value).where(secret.c.name == "salt")).scalar_one())
@@ -221,6 +229,43 @@ def _copy(connection: Connection, old: Table) -> None:
     names = ["request_id", "start_s", "voter", "end_s", "vote", "correction", "at"]
     statement = insert(connection, votes).from_select(names, rows.where(old.c.vote != ""))
     connection.execute(statement.on_conflict_do_nothing())
+
+
+def move(engine: Engine) -> bool:
+    """Take over what a revision of an earlier version has written since. Out: whether there was anything."""
+    with engine.begin() as connection:
+        return _move(connection)
+
+
+def _move(connection: Connection) -> bool:
+    there = inspect(connection)
+    old = [table for table in (_served, _passage_days) if there.has_table(table.name)]
+    if not any(connection.execute(select(literal(1)).select_from(table).limit(1)).first() for table in old):
+        return False
+    if connection.dialect.name == "postgresql":  # nothing may come between reading and deleting; SQLite has one writer
+        connection.execute(text(f"LOCK TABLE {', '.join(table.name for table in old)} IN EXCLUSIVE MODE"))
+    if _served in old:
+        rows = select(
+            _served.c.request_id, _served.c.revision, literal("retrieval"), literal(""), literal("[]"),
+            _served.c.question, literal("passage_id"), _served.c.passage_ids, _served.c.at,
+        ).where(_served.c.request_id != "")  # fmt: skip
+        names = ["request_id", "revision", "task", "name", "parts", "asked", "entity", "item_ids", "at"]
+        connection.execute(insert(connection, answers).from_select(names, rows).on_conflict_do_nothing())
+    if _passage_days in old:
+        counts = (_passage_days.c[name] for name in COUNTS)
+        rows = select(_passage_days.c.day, literal("passage_id"), _passage_days.c.passage_id, *counts)
+        rows = rows.where(_passage_days.c.passage_id != "").order_by(_passage_days.c.passage_id)
+        statement = insert(connection, item_days).from_select(["day", "entity", "item_id", *COUNTS], rows)
+        connection.execute(adding(statement))
+    for table in old:
+        connection.execute(delete(table))
+    return True
+
+
+def adding(statement: Any) -> Any:
+    """An INSERT into `item_days` whose counts are added to those that are there."""
+    added = {name: item_days.c[name] + statement.excluded[name] for name in COUNTS}
+    return statement.on_conflict_do_update(index_elements=["day", "entity", "item_id"], set_=added)
 
 
 def insert(connection: Connection, table: Table) -> Any:

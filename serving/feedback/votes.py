@@ -10,12 +10,12 @@ from hashlib import blake2b
 from threading import Lock
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy import Engine, select
 
 from serving.contract.errors import SluiceError
 from serving.contract.refusals import busy
 from serving.feedback.answers import add_counts, span_of
-from serving.feedback.tables import WHOLE, answers, insert, served, utc_now, votes
+from serving.feedback.tables import WHOLE, answers, insert, utc_now, votes
 
 MAX_CORRECTION = 4000
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,200}")
@@ -85,17 +85,20 @@ class Rate:
 
 
 def add(engine: Engine, given: Vote, voter: str) -> dict[str, Any] | None:
-    """Store a vote, and count it for the passages of that answer; None when no answer has the id.
+    """Store a vote, and count it for the items of that answer; None when no answer has the id.
+
+    An answer that shows items is voted on as a whole, any other also part by part.
 
     Out: the row; "counted" is "new" (the voter's first on this answer), "changed", "same", or "part" (another part).
     Errors: `SluiceError` for times that no part has.
     """
     with engine.begin() as connection:
-        answer, cited = _answer(connection, given.request_id)
-        if answer is None:
+        query = select(answers).where(answers.c.request_id == given.request_id).with_for_update()
+        if (answer := connection.execute(query).first()) is None:
             return None
+        items: list[str] = json.loads(answer.item_ids) if answer.item_ids else []
         start, end = WHOLE, None
-        if not cited:
+        if not items:
             start, end = span_of(answer.parts, answer.duration_s, given.start, given.end, given.correction is not None)
         own = select(votes.c.start_s, votes.c.vote).where(
             votes.c.request_id == given.request_id, votes.c.voter == voter
@@ -106,25 +109,14 @@ def add(engine: Engine, given: Vote, voter: str) -> dict[str, Any] | None:
         statement = insert(connection, votes).values(request_id=given.request_id, start_s=start, voter=voter, **values)
         keys = ["request_id", "start_s", "voter"]
         connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=values))
-        passages: list[str] = json.loads(answer.passage_ids) if cited else []
         if before.get(start) != given.vote:
             delta = {given.vote: 1} | ({before[start]: -1} if start in before else {})
-            add_counts(connection, now.date(), dict.fromkeys(passages, delta))
-    known: Mapping[str, Any] = {"question": answer.question} if cited else {"name": answer.name}
+            add_counts(connection, now.date(), {(answer.entity, item): delta for item in items})
     return {
-        "request_id": given.request_id, "revision": answer.revision, **known, "passage_ids": passages,
+        "request_id": given.request_id, "revision": answer.revision, "entity": answer.entity, "item_ids": items,
         "vote": given.vote, "correction": given.correction, "start": None if start == WHOLE else start, "end": end,
         "at": now.replace(tzinfo=UTC).isoformat(), "counted": _kind(before, start, given.vote),
     }  # fmt: skip
-
-
-def _answer(connection: Connection, request_id: str) -> tuple[Row[Any] | None, bool]:
-    """An answer's row, held for this transaction, and whether it cites passages."""
-    for table in (served, answers):
-        query = select(table).where(table.c.request_id == request_id).with_for_update()
-        if (row := connection.execute(query).first()) is not None:
-            return row, table is served
-    return None, False
 
 
 def _kind(before: Mapping[float, str], start: float, vote: str) -> str:

@@ -6,14 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from serving.contract.bundle import Bundle
 from serving.contract.predictor import Predictor
-from serving.contract.task import EMBEDDINGS, Remembered, Task
+from serving.contract.task import EMBEDDINGS, Features, Remembered, Task
 
 if TYPE_CHECKING:
     from serving.core.model import ServedModel
     from serving.core.service import Service
 
 TOP = 5
-PASSAGE = "passage_id"
+PASSAGES = Features(
+    "retrieval_v1",
+    "passage_id",
+    numbers=("n_tokens", "documented", "changed_day", "n_changes", "shown", "up", "down"),
+    texts=("kind",),
+    push="feedback_push",
+)
+"""See feature_repo/views.py and components/featurize."""
 
 
 class Retrieval(Task):
@@ -21,6 +28,7 @@ class Retrieval(Task):
 
     name = "retrieval"
     routes = (EMBEDDINGS,)
+    features = (PASSAGES,)
 
     def open(self, directory: Path, bundle: Bundle, variant: str | None, threads: int) -> Predictor:
         """The retriever over the bundle's own index."""
@@ -37,7 +45,7 @@ class Retrieval(Task):
     def remember(self, instance: Mapping[str, Any], result: Mapping[str, Any]) -> Remembered | None:
         """The question and the passages shown; nothing of an answer without any."""
         ids = [source["passage_id"] for source in result.get("sources", ())]
-        return Remembered(asked=instance.get("question", ""), entity=PASSAGE, items=ids) if ids else None
+        return Remembered(asked=instance.get("question", ""), entity=PASSAGES.entity, items=ids) if ids else None
 
     def is_correct(self, prediction: Mapping[str, Any], expect: Mapping[str, Any]) -> bool | None:
         """Whether one of ``expect["paths"]`` is among the first `TOP` sources."""

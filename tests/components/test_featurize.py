@@ -58,7 +58,7 @@ def count(day: date, deltas: dict[str, dict[str, int]]) -> None:
     engine = connect(feedback_url())
     create_tables(engine)
     with engine.begin() as connection:
-        add_counts(connection, day, deltas)
+        add_counts(connection, day, {("passage_id", item): delta for item, delta in deltas.items()})
     engine.dispose()
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import select
 
 from serving.contract.errors import SluiceError
 from serving.feedback import FeedbackStore, corrections, daily_counts, labelled, votes_by_revision
-from serving.feedback.tables import connect, served, utc_now
+from serving.feedback.tables import answers, connect, utc_now
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def store(url) -> Iterator[FeedbackStore]:
 
 
 def totals(url: str) -> dict[str, tuple[int, int, int]]:
-    sums = daily_counts(url).groupby("passage_id")[["shown", "up", "down"]].sum()
+    sums = daily_counts("passage_id", url).groupby("passage_id")[["shown", "up", "down"]].sum()
     return {str(name): tuple(row) for name, row in zip(sums.index, sums.to_numpy().tolist(), strict=True)}
 
 
@@ -36,10 +36,10 @@ def test_a_vote_counts_for_every_passage_of_its_answer_and_becomes_a_labelled_ro
     cited(store, "r2", "codebase-00002", "What is a head mask?", ["b"])
     row = store.feedback("r1", "up", "  See pad().  ")
     store.flush()
-    assert (row["revision"], row["passage_ids"], row["correction"]) == ("codebase-00001", ["a", "b"], "See pad().")
+    assert (row["revision"], row["item_ids"], row["correction"]) == ("codebase-00001", ["a", "b"], "See pad().")
     assert totals(url) == {"a": (1, 1, 0), "b": (2, 1, 0)}
-    (label,) = labelled(url).to_dict("records")
-    assert (label["question"], label["passage_ids"], label["vote"]) == ("How is padding chosen?", ["a", "b"], "up")
+    (label,) = labelled("retrieval", url).to_dict("records")
+    assert (label["asked"], label["item_ids"], label["vote"]) == ("How is padding chosen?", ["a", "b"], "up")
     assert str(label["at"].tz) == "UTC"
 
 
@@ -48,7 +48,7 @@ def test_a_second_vote_on_the_same_answer_replaces_the_first(store, url):
     for vote in ("up", "up", "down"):
         store.feedback("r1", vote)
     assert totals(url) == {"a": (1, 0, 1)}
-    assert labelled(url)["vote"].tolist() == ["down"]
+    assert labelled("retrieval", url)["vote"].tolist() == ["down"]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_a_correction_of_a_transcripts_part_becomes_a_row_with_the_lecture_and_i
     assert (whole["answer"], whole["vote"]) == ("Hello their.\nBye.", "up")
     assert whole["start"] != whole["start"]
     assert corrections("highlights", url)["answer"].tolist() == ["Hello their."]
-    assert labelled(url).empty
+    assert labelled("retrieval", url).empty
     assert corrections("other", url).empty
 
 
@@ -154,13 +154,13 @@ def test_answers_without_a_vote_are_forgotten_after_the_days_that_were_said(url)
     first.close()
     engine = connect(url)
     with engine.begin() as connection:
-        aged = served.update().where(served.c.request_id != "new").values(at=utc_now() - timedelta(days=8))
+        aged = answers.update().where(answers.c.request_id != "new").values(at=utc_now() - timedelta(days=8))
         connection.execute(aged)
     later = FeedbackStore(url, feature_server="", keep_days=7)
     cited(later, "newest", "r1", "why?", ["p1"])
     for _ in range(100):  # it looks once an hour, and at its start
         with engine.begin() as connection:
-            left = set(connection.execute(select(served.c.request_id)).scalars())
+            left = set(connection.execute(select(answers.c.request_id)).scalars())
         if "old" not in left and "newest" in left:
             break
         time.sleep(0.1)

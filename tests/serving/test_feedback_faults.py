@@ -69,7 +69,7 @@ def test_a_row_that_cannot_be_written_is_set_aside_and_its_neighbours_are_kept(u
     assert store.alive and store.failures == {"dropped": 0, "rejected": 18, "unwritten": 0, "unpushed": 0}
     assert store.feedback("r39", "up")["counted"] == "new"
     store.close()
-    assert daily_counts(url)[["shown", "up"]].to_numpy().tolist() == [[40, 1]]
+    assert daily_counts("passage_id", url)[["shown", "up"]].to_numpy().tolist() == [[40, 1]]
 
 
 def test_text_that_no_database_takes_is_cleaned_wherever_it_comes_from(url: str) -> None:
@@ -80,8 +80,8 @@ def test_text_that_no_database_takes_is_cleaned_wherever_it_comes_from(url: str)
     store.feedback("heard", "down", "one two\0", 0.0, 2.0)
     store.close()
     assert store.failures["rejected"] == 0
-    (row,) = labelled(url).to_dict("records")
-    assert (row["question"], row["correction"], row["passage_ids"]) == (
+    (row,) = labelled("retrieval", url).to_dict("records")
+    assert (row["asked"], row["correction"], row["item_ids"]) == (
         "why\ufffd \ufffd?",
         "be\ufffdcause \ufffd",
         ["a\0"],
@@ -136,7 +136,7 @@ def test_a_database_of_before_there_were_voters_keeps_its_votes_and_takes_new_on
         heard(store, "new", "rev", "transcription", "talk", SAID, "ab" * 32)
         assert store.feedback("old", "down", client="somebody")["revision"] == "rev"
         store.close()
-    assert labelled(url)["vote"].tolist() == ["down"]  # one up, one down: the latest
+    assert labelled("retrieval", url)["vote"].tolist() == ["down"]  # one up, one down: the latest
     (row,) = corrections("transcription", url).to_dict("records")
     assert (row["correction"], row["start"], row["end"], row["recording"], row["voter"]) == ("there", 0.5, 2, "", "")
 

@@ -46,11 +46,11 @@ def test_an_answer_has_one_vote_of_each_voter_and_a_change_is_a_change(store: Fe
     assert [store.feedback("cited", vote, client=who)["counted"] for vote, who in votes] == [
         "new", "same", "changed", "new", "new", "same",
     ]  # fmt: skip
-    assert daily_counts(url)[["passage_id", "shown", "up", "down"]].to_numpy().tolist() == [
+    assert daily_counts("passage_id", url)[["passage_id", "shown", "up", "down"]].to_numpy().tolist() == [
         ["a", 1, 1, 2],
         ["b", 1, 1, 2],
     ]
-    assert labelled(url)[["question", "vote"]].to_numpy().tolist() == [["why?", "down"]]
+    assert labelled("retrieval", url)[["asked", "vote"]].to_numpy().tolist() == [["why?", "down"]]
     assert votes_by_revision(0, url).to_numpy().tolist() == [["rev-1", "down", 2], ["rev-1", "up", 1]]
 
 

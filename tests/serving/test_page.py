@@ -232,10 +232,10 @@ def test_code_is_asked_about_and_an_answer_is_voted_on_on_a_phone(house: House, 
     browser.wait("document.querySelector('.answer code')")
     assert ".py:" in browser.run("document.querySelector('.answer code').textContent")
     assert browser.run("document.documentElement.scrollWidth") <= 390
-    before = len(labelled())
+    before = len(labelled("retrieval"))
     browser.press(".answer [data-vote=up]")
     browser.wait("document.querySelector('.answer [data-vote=up]').ariaPressed === 'true'")
-    assert len(labelled()) == before + 1
+    assert len(labelled("retrieval")) == before + 1
     assert own(browser.errors) == []
 
 
