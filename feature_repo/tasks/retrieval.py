@@ -8,22 +8,23 @@ from feast import Entity, FeatureService, FeatureView, Field, PushSource, ValueT
 from feast.types import Int64, String
 
 from feature_repo.tasks import source
+from serving.retrieval import PASSAGES
 
 FOREVER = timedelta(0)
-SERVICE = "retrieval_v1"
+SERVICE = PASSAGES.service
 
 
 def objects(folder: Path) -> list[Any]:
     """What is registered, over the parquet files in ``folder``.
 
     ``passage_features`` changes when a passage's file does (event time: the change). ``feedback_features`` are running
-    totals: closed days come from the batch file, the day in progress through the push source ``feedback_push``.
+    totals: closed days come from the batch file, the day in progress through the push source.
     """
     passage = Entity(
-        name="passage", join_keys=["passage_id"], value_type=ValueType.STRING, description="One retrievable passage"
+        name="passage", join_keys=[PASSAGES.entity], value_type=ValueType.STRING, description="One retrievable passage"
     )
     passage_source, feedback_source = source("passage_features", folder), source("feedback_features", folder)
-    push = PushSource(name="feedback_push", batch_source=feedback_source, description="Running totals, as users vote")
+    push = PushSource(name=PASSAGES.push, batch_source=feedback_source, description="Running totals, as users vote")
     passage_features = FeatureView(
         name="passage_features",
         entities=[passage],

@@ -51,7 +51,7 @@ class NoLimits:
 
 
 @dataclass(frozen=True)
-class Features:
+class EntityFeatures:
     """What a Feast feature service holds of one entity's rows, such as passages.
 
     ``service``: its name; ``entity``: the join key, the column that names a row; ``numbers``: its int64 columns;
@@ -94,7 +94,7 @@ class Task:
     units: str = ""
     routes: tuple[Route, ...] = ()
     limits: type[Any] = NoLimits
-    features: tuple[Features, ...] = ()
+    features: tuple[EntityFeatures, ...] = ()
 
     def open(self, directory: Path, bundle: Bundle, variant: str | None, threads: int) -> Predictor:
         """The predictor of the bundle at ``directory``. Errors: `SluiceError` if a part of it is missing or broken."""

@@ -1,7 +1,7 @@
 """Features at serving time: the bundle's snapshot at once, the online store's values as soon as they arrive.
 
 A request reads plain arrays from memory. One thread asks the feature server now and then; while it cannot, the values
-of the last refresh (at first: the snapshot) stay in use.
+of the last refresh (at first: the snapshot) stay in use. Which entity's rows, and which columns, the task says.
 """
 
 import logging
@@ -14,12 +14,10 @@ import httpx
 import numpy as np
 import pandas as pd
 
+from serving.contract.task import EntityFeatures
+
 log = logging.getLogger(__name__)
 
-SERVICE = "retrieval_v1"
-TEXTS = ("kind",)
-NUMBERS = ("n_tokens", "documented", "changed_day", "n_changes", "shown", "up", "down")
-FEATURES = (*TEXTS, *NUMBERS)
 _CHUNK = 2000
 _SHARE = 0.05
 
@@ -27,9 +25,9 @@ Columns = dict[str, np.ndarray]
 
 
 class OnlineFeatures:
-    """Feature columns aligned with ``passage_ids``, kept fresh from the feature server at ``url``.
+    """The columns of ``features``, aligned with the rows named ``ids``, kept fresh from the feature server at ``url``.
 
-    ``snapshot``: passage_id and the eight features (see components/featurize); passages it lacks get 0 and "".
+    ``snapshot``: the entity's ids and their columns, as packed; rows it lacks get 0 and "".
     ``url`` empty: the snapshot for good. The next refresh starts ``every_s`` after the last one, later when a refresh
     takes long: the feature server spends at most a twentieth of its time on one revision.
     ``refreshed_at``: epoch seconds of the last complete refresh (None before); ``refresh_s``: seconds it took;
@@ -37,12 +35,12 @@ class OnlineFeatures:
     """
 
     def __init__(
-        self, passage_ids: Sequence[str], snapshot: pd.DataFrame, url: str | None = None, every_s: float = 15
+        self, features: EntityFeatures, ids: Sequence[str], snapshot: pd.DataFrame, url: str = "", every_s: float = 15
     ) -> None:
         """Take the snapshot and start the thread; nothing is waited for."""
-        self._ids = list(passage_ids)
-        self._columns = from_snapshot(self._ids, snapshot)
-        self._url, self._every_s = (url or "").rstrip("/"), every_s
+        self._features, self._ids = features, list(ids)
+        self._columns = from_snapshot(features, self._ids, snapshot)
+        self._url, self._every_s = url.rstrip("/"), every_s
         self.refreshed_at: float | None = None
         self.refresh_s = 0.0
         self.failures = 0
@@ -57,7 +55,7 @@ class OnlineFeatures:
         return bool(self._url and self._ids)
 
     def columns(self) -> Columns:
-        """One array a feature, [len(passage_ids)]: kind object (str), the others int64. Do not write to them."""
+        """One array a column, [len(ids)]: texts as object (str), the others int64. Do not write to them."""
         return self._columns
 
     def close(self) -> None:
@@ -83,10 +81,9 @@ class OnlineFeatures:
         fresh = {name: values.copy() for name, values in self._columns.items()}
         for at in range(0, len(self._ids), _CHUNK):
             chunk = self._ids[at : at + _CHUNK]
-            body = {"feature_service": SERVICE, "entities": {"passage_id": chunk}}
-            answer = client.post(f"{self._url}/get-online-features", json=body)
-            answer.raise_for_status()
-            merge(fresh, at, len(chunk), answer.json())
+            for name, values in read_online(client, self._url, self._features, chunk).items():
+                known = np.fromiter((value is not None for value in values), bool, len(chunk))
+                fresh[name][at : at + len(chunk)][known] = [value for value in values if value is not None]
             if self._closing.is_set():
                 return
         self._columns = fresh
@@ -94,31 +91,33 @@ class OnlineFeatures:
         self.refreshed_at = time.time()
 
 
-def from_snapshot(passage_ids: Sequence[str], snapshot: pd.DataFrame) -> Columns:
-    """Columns aligned with ``passage_ids``; what the snapshot lacks is 0 or ""."""
-    rows = snapshot.drop_duplicates("passage_id").set_index("passage_id").reindex(list(passage_ids))
+def read_online(client: httpx.Client, url: str, features: EntityFeatures, ids: Sequence[str]) -> dict[str, list[Any]]:
+    """One read of the feature server at ``url``: of each column a value for each of ``ids``, or ``None``.
+
+    The answer's shape: metadata.feature_names and, in their order, results[].values, the entity's own column among them
+    (Feast 0.67, feature_server.py). Errors: httpx's, ValueError for a column of another length, KeyError.
+    """
+    body = {"feature_service": features.service, "entities": {features.entity: list(ids)}}
+    answer = client.post(f"{url}/get-online-features", json=body)
+    answer.raise_for_status()
+    said = answer.json()
+    found = {}
+    for name, result in zip(said["metadata"]["feature_names"], said["results"], strict=True):
+        if name in (*features.numbers, *features.texts):
+            found[name] = result["values"]
+            if len(found[name]) != len(ids):
+                raise ValueError(f"{name}: {len(found[name])} values for {len(ids)} rows of {features.entity}")
+    return found
+
+
+def from_snapshot(features: EntityFeatures, ids: Sequence[str], snapshot: pd.DataFrame) -> Columns:
+    """Columns aligned with ``ids``; what the snapshot lacks is 0 or ""."""
+    rows = snapshot.drop_duplicates(features.entity).set_index(features.entity).reindex(list(ids))
     out: Columns = {}
-    for name in FEATURES:
+    for name in (*features.texts, *features.numbers):
         values = rows[name] if name in rows else pd.Series(np.nan, index=rows.index)
-        if name in TEXTS:
+        if name in features.texts:
             out[name] = values.astype(object).where(values.notna(), "").to_numpy(dtype=object)
         else:
             out[name] = values.fillna(0).to_numpy(dtype=np.int64)
     return out
-
-
-def merge(columns: Columns, at: int, count: int, answer: dict[str, Any]) -> None:
-    """Write one answer of /get-online-features into rows ``at`` to ``at + count``; values the store lacks stay.
-
-    ``answer``: metadata.feature_names and, in their order, results[].values, the entity's own column among them
-    (Feast 0.67, feature_server.py). Errors: ValueError for a column of another length.
-    """
-    for name, result in zip(answer["metadata"]["feature_names"], answer["results"], strict=True):
-        if name not in columns:
-            continue
-        values = result["values"]
-        if len(values) != count:
-            raise ValueError(f"{name}: {len(values)} values for {count} passages")
-        known = np.fromiter((value is not None for value in values), bool, count)
-        part = columns[name][at : at + count]
-        part[known] = [value for value in values if value is not None]

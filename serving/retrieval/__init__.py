@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from serving.contract.bundle import Bundle
 from serving.contract.predictor import Predictor
-from serving.contract.task import EMBEDDINGS, Features, Remembered, Task
+from serving.contract.task import EMBEDDINGS, EntityFeatures, Remembered, Task
 
 if TYPE_CHECKING:
     from serving.core.model import ServedModel
     from serving.core.service import Service
 
 TOP = 5
-PASSAGES = Features(
+PASSAGES = EntityFeatures(
     "retrieval_v1",
     "passage_id",
     numbers=("n_tokens", "documented", "changed_day", "n_changes", "shown", "up", "down"),
     texts=("kind",),
     push="feedback_push",
 )
-"""See feature_repo/views.py and components/featurize."""
+"""See feature_repo/tasks/retrieval.py and components/tasks/retrieval/features.py."""
 
 
 class Retrieval(Task):

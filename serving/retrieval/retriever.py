@@ -15,6 +15,7 @@ from serving.contract.errors import SluiceError
 from serving.core.features import OnlineFeatures
 from serving.core.onnx_encoder import OnnxEncoder
 from serving.core.schema import Reader
+from serving.retrieval import PASSAGES
 from serving.retrieval.answer import SOURCES, Answers
 from serving.retrieval.calibration import Calibration, margins, probabilities
 from serving.retrieval.index import Index, encode_all
@@ -68,7 +69,7 @@ class Retriever:
     ) -> None:
         self.bundle, self.encoder, self.index = bundle, encoder, index
         self.ranker, self.calibration = rules
-        self.features = OnlineFeatures(index.ids, snapshot, feature_server)
+        self.features = OnlineFeatures(PASSAGES, index.ids, snapshot, feature_server)
         self._answers, self._snapshot, self._known = answers, snapshot, known
         self._reader = Reader(bundle.inputs)
         self._paths = frozenset(index.columns["path"])

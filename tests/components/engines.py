@@ -65,6 +65,9 @@ def postgres() -> Iterator[str]:
         subprocess.run([*make, "--no-sync"], check=True, capture_output=True, cwd=folder, **who)
         serve = [found[-1], "-D", data, "-p", port, "-h", "127.0.0.1", "-k", folder, "-F"]
         with running([str(part) for part in serve], port, Path(folder, "log"), cwd=folder, **who):
+            ready = [found[-1].with_name("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
+            while subprocess.run(ready, check=False).returncode:  # it takes connections before it answers them
+                time.sleep(0.05)
             yield f"postgresql+psycopg://sluice:secret@127.0.0.1:{port}/postgres"
 
 

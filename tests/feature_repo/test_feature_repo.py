@@ -39,6 +39,7 @@ def test_a_vote_travels_through_feasts_own_server_into_the_features_that_serving
     from components.featurize.run import run
     from serving.core.features import OnlineFeatures
     from serving.feedback import FeedbackStore
+    from serving.retrieval import PASSAGES
 
     monkeypatch.setenv("SLUICE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("FEAST_FS_YAML_FILE_PATH", raising=False)
@@ -60,7 +61,7 @@ def test_a_vote_travels_through_feasts_own_server_into_the_features_that_serving
             url = "http://127.0.0.1:16613"
             wait_for(lambda: healthy(url))
             empty = pd.DataFrame({"passage_id": ids})
-            features = OnlineFeatures([*ids, "unknown"], empty, url, every_s=0.2)
+            features = OnlineFeatures(PASSAGES, [*ids, "unknown"], empty, url, every_s=0.2)
             wait_for(lambda: features.refreshed_at)
             assert features.columns()["n_tokens"].tolist() == [7] * 20 + [0]
             store = FeedbackStore(feature_server=url)

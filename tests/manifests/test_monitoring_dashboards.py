@@ -18,6 +18,7 @@ from serving.core.metrics import ServerMetrics
 from serving.core.model import ServedModel
 from serving.core.options import Options
 from serving.feedback import FeedbackStore
+from serving.retrieval import PASSAGES
 
 ROOT = MONITORING.parents[1]
 DASHBOARDS = {path.stem: json.loads(path.read_text()) for path in sorted((MONITORING / "dashboards").glob("*.json"))}
@@ -72,7 +73,7 @@ def test_whatever_is_asked_for_is_exposed_or_recorded(tmp_path: Path) -> None:
     store.close()
     import pandas as pd
 
-    features = OnlineFeatures([], pd.DataFrame({"passage_id": []}))
+    features = OnlineFeatures(PASSAGES, [], pd.DataFrame({"passage_id": []}))
     server.watch(store, features)
     for task in all_tasks():
         ServedModel(Options("m", tmp_path), task, server, store)  # makes its task's figures

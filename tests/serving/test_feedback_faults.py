@@ -18,8 +18,8 @@ from pathlib import Path
 import httpx
 import pytest
 from answered import cited, heard
-from engines import free_port, postgres
-from sqlalchemy import create_engine, inspect, text
+from engines import free_port
+from sqlalchemy import create_engine, inspect
 from threaded import serving
 from toy_listener import ToyListener, wav
 
@@ -34,24 +34,9 @@ from serving.feedback.votes import Vote
 SAID = {"segments": [{"start": 0.0, "end": 2.0, "text": "one\0two \ud800"}], "duration": 2.0}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with postgres() as url:
-        yield url
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """An empty database of either kind."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'feedback.db'}"
-        return
-    url, name = request.getfixturevalue("server"), f"t{time.time_ns()}"
-    engine = create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name}"))
-    engine.dispose()
-    yield url.rsplit("/", 1)[0] + f"/{name}"
+@pytest.fixture
+def url(either: str) -> str:
+    return either
 
 
 def test_a_row_that_cannot_be_written_is_set_aside_and_its_neighbours_are_kept(url: str) -> None:

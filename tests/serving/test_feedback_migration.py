@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import create_engine, text
-from test_feedback_faults import server, url
 
 from serving.feedback import (
     FeedbackStore,
@@ -19,7 +18,6 @@ from serving.feedback import (
 from serving.feedback.reviews import accepted
 from serving.feedback.tables import answers, connect, create_tables
 
-__all__ = ["server", "url"]  # fixtures
 OLD = """
 CREATE TABLE answers (request_id VARCHAR(200) NOT NULL, revision VARCHAR(200) NOT NULL, task VARCHAR(40) NOT NULL,
  name VARCHAR(200) NOT NULL, recording VARCHAR(64), duration_s FLOAT, parts VARCHAR NOT NULL, at TIMESTAMP NOT NULL,
@@ -58,9 +56,9 @@ SHA = "ab" * 32
 
 
 @pytest.fixture
-def old(url: str) -> str:
-    run(url, OLD.replace("{sha}", SHA))
-    return url
+def old(either: str) -> str:
+    run(either, OLD.replace("{sha}", SHA))
+    return either
 
 
 def run(url: str, statements: str) -> None:

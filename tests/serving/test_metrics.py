@@ -20,6 +20,7 @@ from serving.core.features import OnlineFeatures
 from serving.core.metrics import SECONDS, ServerMetrics, characters
 from serving.core.request_log import RequestLog
 from serving.feedback import FeedbackStore
+from serving.retrieval import PASSAGES
 
 SLO = Path(__file__).parents[2] / "load_tests" / "slo"
 
@@ -54,7 +55,10 @@ def test_sound_is_no_text() -> None:
 def test_the_page_shows_what_feedback_lost_and_when_features_were_read(tmp_path: Path) -> None:
     metrics, store = ServerMetrics("r1"), FeedbackStore(f"sqlite:///{tmp_path / 'feedback.db'}", queue_size=1)
     snapshot = pd.DataFrame({"passage_id": ["a"], "kind": ["class"]})
-    features, alone = OnlineFeatures(["a"], snapshot, "http://127.0.0.1:1"), OnlineFeatures(["a"], snapshot)
+    features, alone = (
+        OnlineFeatures(PASSAGES, ["a"], snapshot, "http://127.0.0.1:1"),
+        OnlineFeatures(PASSAGES, ["a"], snapshot),
+    )
     features.close()
     store.close()
     for _ in range(4):  # nobody takes them any more: one fits the queue

@@ -7,6 +7,7 @@ from components.featurize.settings import FeaturizeSettings
 from feature_repo.tasks.retrieval import SERVICE as SERVICE
 from feature_repo.tasks.retrieval import objects as objects
 from serving.feedback import daily_counts, feedback_url
+from serving.retrieval import PASSAGES
 
 CORPUS = ("passage_id", "kind", "n_tokens", "documented", "changed_at", "n_changes")
 EXAMPLES = ("asked_at",)
@@ -25,7 +26,7 @@ class Settings(FeaturizeSettings):
 
 def feedback() -> pd.DataFrame:
     """One row a day and passage: day (UTC midnight), passage_id, shown, up, down."""
-    return daily_counts(feedback_url())
+    return daily_counts(PASSAGES.entity, feedback_url())
 
 
 def from_tables(passages: pd.DataFrame, questions: pd.DataFrame, now: pd.Timestamp) -> dict[str, pd.DataFrame]:
@@ -65,7 +66,7 @@ def pushed(daily: pd.DataFrame, now: pd.Timestamp) -> dict[str, pd.DataFrame]:
     """Totals up to this moment of the passages on which the day in progress has already counted something."""
     today = daily.loc[daily["day"] >= now.floor("D"), "passage_id"]
     totals = daily[daily["passage_id"].isin(today)].groupby("passage_id", as_index=False)[COUNTS].sum()
-    return {"feedback_push": totals.assign(event_timestamp=now)}
+    return {PASSAGES.push: totals.assign(event_timestamp=now)}
 
 
 def entity_df(passages: pd.DataFrame, questions: pd.DataFrame, settings: Settings) -> pd.DataFrame:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from serving.core.features import from_snapshot
+from serving.retrieval import PASSAGES
 from serving.retrieval.index import Index
 from serving.retrieval.ranker import PASSAGE_FEATURES, Candidates, candidates, passage_features
 from serving.retrieval.ranking import gold_rows
@@ -53,7 +54,7 @@ def collect(index: Index, asked: "pd.DataFrame", queries: np.ndarray, frame: "pd
     static = np.empty((*joined.rows.shape, len(PASSAGE_FEATURES)), np.float32)
     days = days_of(frame, asked["asked_at"])
     for day in np.unique(days):
-        columns = from_snapshot(index.ids, frame[_stamps(frame["event_timestamp"]) == day])
+        columns = from_snapshot(PASSAGES, index.ids, frame[_stamps(frame["event_timestamp"]) == day])
         features = passage_features(columns, int(day.astype("datetime64[D]").astype(np.int64)))
         static[days == day] = features[joined.rows[days == day]]
     gold = gold_rows(index.ids, [list(ids) for ids in asked["gold"]])
