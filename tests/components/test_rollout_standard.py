@@ -2,18 +2,19 @@
 
 import contextlib
 import itertools
+import json
 import signal
 import subprocess
 import sys
 import threading
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
 import pytest
 import yaml
 from kubernetes import client, config, watch
-from test_rollout_live import ASKED, Desk
 from urllib3.exceptions import HTTPError
 
 from components.rollout.cluster import ClusterClient, SomebodyElse, kubeconfig
@@ -33,6 +34,31 @@ from serving.laptop.standard.rules import workloads
 
 NAME = "codebase"
 SETTINGS = RolloutSettings(ready_s=20)
+ASKED = [
+    {"id": f"q{n}", "task": "retrieval", "instance": {"question": f"how do I do thing {n}?"}, "units": 1,
+     "expect": {"paths": ["gold.py"]}, "persona": ("novice", "experienced", "researcher")[n % 3]}
+    for n in range(30)
+]  # fmt: skip
+
+
+class Desk:
+    """A person who rolls out toy bundles."""
+
+    def __init__(self, place: Path) -> None:
+        self.place, self.written = place, place / "manifests"
+        manifests = read_manifests(NAME)
+        container = manifests.runtime["spec"]["containers"][0]
+        container["command"] = [sys.executable, str(Path(__file__).with_name("toy_predictor.py"))]
+        container["args"] = ["--model-dir=/mnt/models", "--http-port=8080"]
+        container["readinessProbe"]["periodSeconds"] = 1
+        self.written.mkdir()
+        (self.written / "all.yaml").write_text(yaml.safe_dump_all([manifests.service, manifests.runtime]))
+
+    def bundle(self, name: str) -> Path:
+        made = self.place / name
+        made.mkdir(exist_ok=True)
+        (made / "bundle.json").write_text(json.dumps({"name": name}))
+        return made
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +70,7 @@ def desk(tmp_path_factory):
         patch.setenv("SLUICE_DEPLOYMENT_MODE", "Standard")
         process.wait_until_up(place / "serving", 30, plane)
         desk = Desk(place)
-        manifests = read_manifests(NAME, desk.settings["manifests"]).fitting(None)
+        manifests = read_manifests(NAME, desk.written).fitting(None)
         cluster = ClusterClient()
         there = SimpleNamespace(desk=desk, manifests=manifests, cluster=cluster)
         deploy_first(there)
@@ -54,9 +80,9 @@ def desk(tmp_path_factory):
     plane.wait(30)
 
 
-def release(desk, name: str, **toy) -> ServedRelease:
+def release(desk, name: str) -> ServedRelease:
     runtime = desk.cluster.ensure_runtime(desk.manifests.runtime)
-    return ServedRelease(name, name[1:], desk.manifests.predictor(desk.desk.bundle(name, **toy).as_uri(), runtime))
+    return ServedRelease(name, name[1:], desk.manifests.predictor(desk.desk.bundle(name).as_uri(), runtime))
 
 
 def shown(desk, now, percent):

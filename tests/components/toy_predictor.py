@@ -1,10 +1,8 @@
-"""A model server in a few lines, an external program to the rollout: as right, as slow as its bundle.json says."""
+"""A model server in a few lines, an external program to the rollout; it starts where bundle.json is JSON."""
 
 import argparse
-import asyncio
 import json
 import os
-import zlib
 from pathlib import Path
 
 from aiohttp import web
@@ -13,16 +11,12 @@ parser = argparse.ArgumentParser()
 parser.add_argument("--model-dir", type=Path)
 parser.add_argument("--http-port", type=int)
 given = parser.parse_args()
-bundle = json.loads((given.model_dir / "bundle.json").read_text())
+json.loads((given.model_dir / "bundle.json").read_text())
 
 
 async def predict(request: web.Request) -> web.Response:
-    question = (await request.json())["instances"][0]["question"]
-    await asyncio.sleep(bundle["seconds"])
-    right = zlib.crc32(question.encode()) % 100 < bundle["percent_right"]
-    sources = [{"path": "gold.py" if right else "other.py"}]
     headers = {"x-sluice-revision": os.environ["K_REVISION"]}
-    return web.json_response({"predictions": [{"answer": "", "sources": sources}]}, headers=headers)
+    return web.json_response({"predictions": [{"answer": "", "sources": [{"path": "gold.py"}]}]}, headers=headers)
 
 
 async def ready(request: web.Request) -> web.Response:

@@ -7,20 +7,26 @@ import sys
 import time
 
 import pytest
+import yaml
 
 from components.rollout.cluster import ClusterClient
 from components.rollout.drill import faults
 from components.rollout.drill.__main__ import control_plane, run
 from components.rollout.drill.scenes import SCENES, Stage, play, settings_of
 from components.rollout.drill.traffic import Traffic
-from components.rollout.modes import observe, with_percent
-from components.rollout.operate import status
+from components.rollout.graph import apply_graphs
+from components.rollout.manifests import read_manifests
+from components.rollout.modes import observe, with_canary, with_percent
+from components.rollout.objects import ServedRelease
+from components.rollout.operate import rollback, status
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
 from components.tasks.transcription.base import fetch
 from components.tasks.transcription.whisper_graphs import export_fp32, quantise
 from load_tests.asked import write_asked
 from serving.contract.bundle import Bundle, Lineage, Variant
+from serving.contract.errors import SluiceError
+from serving.contract.verdict import read_verdicts
 from serving.transcription.schema import INPUTS, OUTPUTS
 from serving.transcription.spec import read_speech
 
@@ -38,6 +44,7 @@ def mode(request, monkeypatch):
     return request.param
 
 
+@pytest.mark.smoke
 def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_losing_a_request(
     tiny_bundle, tmp_path, mode
 ):
@@ -117,7 +124,9 @@ def test_an_endpoint_that_wants_a_key_is_rolled_out_by_who_has_one(tiny_bundle, 
     assert "rolled back" in capfd.readouterr().out
 
 
-def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(tiny_bundle, tmp_path, mode):
+def test_a_rollout_killed_at_the_canary_is_taken_up_by_the_same_command_and_a_person_can_undo_it(
+    tiny_bundle, tmp_path, mode
+):
     asked = tmp_path / "asked"
     rows = faults.asked_of(tiny_bundle)
     write_asked(rows, asked)
@@ -130,6 +139,8 @@ def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(ti
         )
 
     with control_plane(tmp_path / "home", port()):
+        with pytest.raises(SluiceError, match="nothing was rolled out here yet"):
+            rollback("codebase")
         assert roll_out(tiny_bundle, "1")[0]
         with Traffic(status("codebase")["url"], "codebase", rows) as users:
             killed = subprocess.Popen([sys.executable, "-c", COMMAND.format(newer, asked, QUICK, tmp_path)])
@@ -146,25 +157,46 @@ def test_a_rollout_killed_at_the_canary_is_taken_up_there_by_the_same_command(ti
         seen = users.samples()
         assert len(seen) > 100
         assert list(seen[seen["status"] != 200]["error"]) == []
+        kept = read_verdicts(tmp_path / "verdicts.json")
         already, reason = roll_out(newer, "2")
         assert already
         assert "already at 100 %" in reason
+        assert read_verdicts(tmp_path / "verdicts.json") == kept, "a rerun keeps the verdicts that brought it there"
+        assert [h["version"] for h in now["history"]] == ["1"]
+        assert "serves version 1 again" in rollback("codebase", by="Ada")
+        now = status("codebase")
+        assert (now["version"], now["ready"], now["canary_percent"], now["history"]) == ("1", True, None, [])
+        assert now["traffic"][0]["percent"] == 100
+        graphs_follow(tmp_path / "base")
+
+
+def graphs_follow(base):
+    """A graph is made once all of its services are there, and changed when its manifest is."""
+    (base / "chain").mkdir(parents=True)
+    steps = [{"serviceName": "codebase"}, {"serviceName": "other", "data": "$response"}]
+    graph = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "InferenceGraph", "metadata": {"name": "chain"}}
+    cluster = ClusterClient()
+    for kept, told in ((2, "waits for other"), (1, "was created"), (1, "stands as it should")):
+        spec = {"nodes": {"root": {"routerType": "Sequence", "steps": steps[:kept]}}}
+        (base / "chain" / "graph.yaml").write_text(yaml.safe_dump({**graph, "spec": spec}))
+        assert apply_graphs(cluster, "codebase", base) == [f"InferenceGraph chain {told}"]
+    spec["nodes"]["root"]["steps"][0]["dependency"] = "Hard"
+    (base / "chain" / "graph.yaml").write_text(yaml.safe_dump({**graph, "spec": spec}))
+    assert apply_graphs(cluster, "codebase", base) == ["InferenceGraph chain was changed"]
+    assert apply_graphs(cluster, "elsewhere", base) == []
+    cluster.close()
 
 
 COMMAND = """
 from pathlib import Path
 from components.rollout.release import release
 from components.rollout.settings import RolloutSettings
-from load_tests.asked import write_asked
-from serving.contract.bundle import Bundle, Lineage, Variant
-from serving.transcription.schema import INPUTS, OUTPUTS
-from serving.transcription.spec import read_speech
 settings = RolloutSettings(**{2})
 print(*release("codebase", Path("{0}"), "", "2", Path("{1}"), settings, Path("{3}/v"), Path("{3}/r")))
 """
 
 
-def test_a_rollout_that_somebody_interferes_with_lets_go(tiny_bundle, tmp_path, mode):
+def test_a_rollout_that_somebody_interferes_with_lets_go_and_leaves_a_canary_by_hand_alone(tiny_bundle, tmp_path, mode):
     newer = faults.copy_bundle(tiny_bundle, tmp_path / "newer", "e2e")
     asked = faults.asked_of(tiny_bundle)
     stage = Stage("codebase", tiny_bundle, tmp_path / "b", RolloutSettings(**QUICK), asked)
@@ -182,4 +214,13 @@ def test_a_rollout_that_somebody_interferes_with_lets_go(tiny_bundle, tmp_path, 
         told, _ = running.communicate(timeout=60)
         assert "somebody else changed InferenceService 'codebase' during the rollout" in told
         assert status("codebase")["canary_percent"] == 0
+
+        theirs = ServedRelease("theirs", "9", observe(cluster.get("codebase")).release.predictor)
+        manifest = read_manifests("codebase").service
+        known = observe(cluster.get("codebase"))
+        cluster.change(known, "codebase", lambda live: with_canary(live, manifest, theirs, 33))
+        before = cluster.get("codebase")["metadata"]["generation"]
+        told = subprocess.run(running.args, capture_output=True, text=True).stdout
+        assert "a canary of bundle theirs (version 9) is under way at 33 %" in told
+        assert cluster.get("codebase")["metadata"]["generation"] == before
         cluster.close()

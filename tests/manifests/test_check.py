@@ -39,12 +39,6 @@ def built() -> tuple[list[dict], list[dict]]:
     return build(STAGING), build(STAGING / "serving")
 
 
-@pytest.mark.e2e
-def test_the_overlays_pass_from_the_command_line(capsys):
-    assert main(["staging", "production"]) == 0
-    assert capsys.readouterr().out.count("objects pass") == 2
-
-
 def test_argocd_and_the_standard_canary_pass():
     assert check_argocd().objects >= 4
     assert check_sample().objects >= 4

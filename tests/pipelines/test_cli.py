@@ -91,7 +91,7 @@ def test_how_a_model_is_served_stands_in_the_systems_yaml(tmp_path: Path, monkey
             load_settings("lectures")
 
 
-@pytest.mark.parametrize("system", ["codebase", pytest.param("lectures", marks=pytest.mark.e2e)])
+@pytest.mark.parametrize("system", ["codebase", pytest.param("lectures", marks=[pytest.mark.e2e, pytest.mark.smoke])])
 def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(system: str, tmp_path: Path) -> None:
     own = yaml.safe_load((Path(__file__).parents[2] / "pipelines" / "systems" / system / "settings.yaml").read_text())
     release = own.setdefault("transcriber", {}) if system == "lectures" else own
