@@ -62,7 +62,7 @@ bench: $(BIN)/.installed
 	$(BIN)/python -m load_tests.bench.speech
 
 drill: $(BIN)/.installed
-	$(BIN)/python -m components.rollout.drill
+	$(BIN)/python -m components.rollout.drill --system codebase
 
 # After a change of pyproject.toml or constraints.txt: the locks again, from the package index.
 lock: $(BIN)/.installed

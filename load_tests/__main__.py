@@ -25,14 +25,14 @@ out, err = Console(), Console(stderr=True)
 @app.command()
 def main(
     host: Annotated[str, typer.Option(help="Base URL of the endpoint, e.g. http://127.0.0.1:8080.")],
-    model: Annotated[str, typer.Option(help="Name of the model, in the route or the body.")] = "codebase",
+    model: Annotated[str, typer.Option(help="Name of the model, in the route or the body.")],
     protocol: Annotated[str, typer.Option(help="v1, v2, chat, embeddings or transcriptions.")] = "v1",
     path: Annotated[str, typer.Option(help="Route instead of the protocol's, e.g. /v1/chat/completions.")] = "",
     header: Annotated[
         list[str] | None, typer.Option(help="'Name: value', again for more. A token: in $SLUICE_API_KEY.")
     ] = None,
-    slo: Annotated[str, typer.Option(help="SLO file (YAML), or a system's name; the model's without.")] = "",
-    questions: Annotated[Path | None, typer.Option(help="YAML, JSON lines or parquet; own ones without.")] = None,
+    slo: Annotated[str, typer.Option(help="SLO file (YAML), or an endpoint's name; the model's without.")] = "",
+    questions: Annotated[Path | None, typer.Option(help="YAML, JSON lines or parquet; the SLO file's without.")] = None,
     requests: Annotated[
         Path | None, typer.Option(help="JSON lines, one request each: instance, body, or file; any task.")
     ] = None,
@@ -45,7 +45,7 @@ def main(
     from load_tests.asked import asked_questions, read_asked
     from load_tests.plan import LoadPlan, LoadTarget
     from load_tests.protocols import HEADERS_VARIABLE, PROTOCOLS, parse_headers
-    from load_tests.slo import judge
+    from load_tests.slo import judge, own_questions
     from serving.contract.errors import SluiceError
 
     try:
@@ -55,7 +55,7 @@ def main(
             raise SluiceError("recordings are needed: name a file of requests, --requests FILE")
         test = _test(slo or model, users, rate, seconds)
         os.environ[HEADERS_VARIABLE] = json.dumps(parse_headers(header or []))
-        asked = read_asked(requests) if requests else asked_questions(questions)
+        asked = read_asked(requests) if requests else asked_questions(questions) if questions else own_questions(test)
         target = LoadTarget("endpoint", host.rstrip("/"), test.load.users, test.load.rate)
         samples = _run(LoadPlan(model, [target], asked, "", test.load.timeout_s, test.load.seconds, protocol, path))
     except (SluiceError, ValueError) as error:

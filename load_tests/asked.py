@@ -39,8 +39,8 @@ def write_asked(rows: Iterable[Row], path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
-def asked_questions(source: Path | str | None) -> list[Row]:
-    """Request rows of the task retrieval, from questions (see `load_tests.questions`); None: the project's own."""
+def asked_questions(source: Path | str) -> list[Row]:
+    """Request rows of the task retrieval, from a file of questions (see `load_tests.questions`)."""
     return from_questions(read_questions(source))
 
 

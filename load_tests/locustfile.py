@@ -1,8 +1,8 @@
 """Users of an endpoint, by persona where the request rows name one.
 
-``locust -f load_tests/locustfile.py --host URL`` opens Locust's own page. `load_tests.run` starts this file headless
-with a plan (JSON, named by ``$SLUICE_LOAD_PLAN``): targets, request rows, where samples go. Without a plan the
-personas ask the project's own questions and think between them.
+``SLUICE_MODEL=NAME locust -f load_tests/locustfile.py --host URL`` opens Locust's own page. `load_tests.run` starts
+this file headless with a plan (JSON, named by ``$SLUICE_LOAD_PLAN``): targets, request rows, where samples go. Without
+a plan the personas ask the model's own questions and think between them.
 """
 
 import csv

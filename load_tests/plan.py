@@ -81,14 +81,15 @@ class LoadPlan:
 
     @classmethod
     def from_environment(cls) -> "LoadPlan":
-        """The plan named by ``$SLUICE_LOAD_PLAN``; without one, the project's own questions to Locust's --host."""
+        """The plan that ``$SLUICE_LOAD_PLAN`` names, else the own questions of ``$SLUICE_MODEL`` to Locust's --host."""
         path = os.environ.get(PLAN_VARIABLE)
         if path:
             fields = json.loads(Path(path).read_text())
             return cls(**{**fields, "targets": [LoadTarget(**t) for t in fields["targets"]]})
-        from load_tests.asked import asked_questions
+        from load_tests.slo import own_questions
 
-        return cls(os.environ.get("SLUICE_MODEL", "codebase"), [LoadTarget("endpoint", "", 0)], asked_questions(None))
+        model = os.environ.get("SLUICE_MODEL", "")
+        return cls(model, [LoadTarget("endpoint", "", 0)], own_questions(model))
 
     def write(self, path: Path) -> None:
         """Write the plan where the locustfile will read it."""

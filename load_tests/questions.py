@@ -1,4 +1,4 @@
-"""The questions users ask: a table or list with labels, or the project's own when none is given."""
+"""The questions users ask: a table or list, with labels or without."""
 
 import json
 from pathlib import Path
@@ -8,23 +8,21 @@ import yaml
 
 from serving.contract.errors import SluiceError
 
-OWN = Path(__file__).parent / "questions.yaml"
 
-
-def read_questions(source: Path | str | None) -> list[dict[str, Any]]:
+def read_questions(source: Path | str) -> list[dict[str, Any]]:
     """Read questions as dicts with question, question_id, persona, gold_paths (may be empty).
 
     ``source`` is a YAML or JSON list, JSON lines, or parquet; of a questions table (columns split, path, persona) only
     the persona set is taken, where it has one, and ``path`` counts as the gold path; so does the path in ``gold``
-    entries like ``path::name``. None reads the project's own, which are unlabelled.
+    entries like ``path::name``.
     """
-    path = Path(source) if source else OWN
+    path = Path(source)
     if not path.is_file():
         raise SluiceError(f"no questions file {path}; name a YAML, JSON, JSON lines or parquet file")
-    rows = [_row(number, row) for number, row in enumerate(_rows(path))]
+    rows = _rows(path)
     if not rows:
         raise SluiceError(f"{path}: no questions in it; expected rows with a 'question'")
-    return rows
+    return [as_question(number, row) for number, row in enumerate(rows)]
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -49,7 +47,8 @@ def _rows(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def _row(number: int, row: dict[str, Any]) -> dict[str, Any]:
+def as_question(number: int, row: dict[str, Any]) -> dict[str, Any]:
+    """One of `read_questions`' dicts; ``number`` names what has no id. SluiceError where nothing is asked."""
     question = row.get("question")
     if not isinstance(question, str) or not question.strip():
         raise SluiceError(f"question {number}: no text under 'question' in {sorted(row)}")

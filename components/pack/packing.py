@@ -10,9 +10,13 @@ from components.common.step import Settings
 
 
 class PackSettings(Settings):
-    """Section ``pack``; tasks add their own. ``mlflow_run``: the run that tracked the training, for the lineage."""
+    """Section ``pack``; tasks add their own.
 
-    system: str = "codebase"
+    ``system``: the endpoint that the bundle is for, as the release names it. ``mlflow_run``: the run that tracked the
+    training, for the lineage.
+    """
+
+    system: str = ""
     mlflow_run: str = ""
 
 

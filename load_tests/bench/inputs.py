@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from load_tests.questions import read_questions
+from load_tests.slo import read_slo
 from serving.contract.bundle import NAME, Bundle
 from serving.contract.errors import SluiceError
 from serving.contract.files import home
@@ -47,7 +48,8 @@ def make_questions(bundle: Path, file: Path | None) -> tuple[str, ...]:
     """The personas' questions and one about each of many passages, so that no cache could answer."""
     import pandas as pd
 
-    asked = [str(row["question"]) for row in read_questions(file)]
+    own = [one.model_dump() for one in read_slo("codebase").questions]
+    asked = [str(row["question"]) for row in (read_questions(file) if file else own)]
     names = pd.read_parquet(bundle / "index" / "passages.parquet", columns=["name"])["name"].drop_duplicates()
     some = names.sample(min(GENERATED, len(names)), random_state=0)
     return (*asked, *(f"What does {name} do?" for name in some))

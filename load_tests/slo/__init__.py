@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from load_tests import asked
+from load_tests.questions import as_question
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict
 
@@ -40,12 +41,24 @@ class LoadSettings(BaseModel):
     timeout_s: float = Field(default=5, gt=0, le=3600)
 
 
+class Question(BaseModel):
+    """What a user asks of an endpoint that answers questions, and which kind of user; nothing marks the answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    question: str = Field(min_length=1)
+    persona: str = ""
+
+
 class LoadTest(BaseModel):
-    """One SLO file: what is promised under ``slo``, the load that asks for it under ``load``."""
+    """One SLO file: what is promised under ``slo``, the load that asks for it under ``load``.
+
+    ``questions``: what is asked where a load test is given no requests of its own; empty where others are needed.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     slo: SLO = SLO()
     load: LoadSettings = LoadSettings()
+    questions: tuple[Question, ...] = ()
 
 
 def read_slo(source: LoadTest | Path | str) -> LoadTest:
@@ -68,6 +81,14 @@ def read_slo(source: LoadTest | Path | str) -> LoadTest:
         return LoadTest.model_validate(yaml.safe_load(path.read_text()) or {})
     except (ValidationError, yaml.YAMLError) as error:
         raise SluiceError(f"{path}: {error}") from error
+
+
+def own_questions(source: LoadTest | Path | str) -> list[asked.Row]:
+    """Request rows (see `load_tests.asked`) of the questions in an SLO file; SluiceError where there is none in it."""
+    found = read_slo(source).questions
+    if not found:
+        raise SluiceError("the SLO file has no questions: add some, or name a file of requests or of questions")
+    return asked.from_questions([as_question(number, one.model_dump()) for number, one in enumerate(found)])
 
 
 def figures(samples: "pd.DataFrame", protocol: str = "") -> dict[str, float | int]:

@@ -293,4 +293,5 @@ def promise(one: Endpoint) -> str:
     head = (
         f"# What users of `{one.name}` may count on, and the load that asks for it: see load_tests/slo/__init__.py.\n"
     )
-    return head + yaml.safe_dump(one.promise.model_dump(), sort_keys=False)
+    told = {name: value for name, value in one.promise.model_dump().items() if value}
+    return head + yaml.safe_dump(told, sort_keys=False, width=120)

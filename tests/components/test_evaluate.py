@@ -121,7 +121,7 @@ def source(tmp_path_factory):
     make_encoder(place / "variants", passages["text"].tolist() + questions["question"].tolist())
     variants, *tables = (place / name for name in ("variants", "passages.parquet", "questions.parquet"))
     features = (place / "frame.parquet", place / "snapshot.parquet")
-    pack(variants, *tables, {"workers": 1}, place / "bundle", *features)
+    pack(variants, *tables, {"system": "books", "workers": 1}, place / "bundle", *features)
     return place
 
 
@@ -273,7 +273,7 @@ def test_the_page_stands_alone_and_carries_what_the_final_report_needs(source, t
     run(source, tmp_path)
     html = (tmp_path / "page.html").read_text()
     data = page_data(html)
-    assert data["bundle"]["system"] == "codebase"
+    assert data["bundle"]["system"] == "books"
     assert data["counts"] == {"passages": 90, "test questions": 30, "persona questions": 30}
     assert html.count("<svg") >= 3
     asked = [json.loads(line) for line in (tmp_path / "asked.jsonl").read_text().splitlines()]

@@ -70,7 +70,7 @@ def test_the_command_exits_with_1_when_the_slo_is_missed(host, tmp_path):
     slo = tmp_path / "slo.yaml"
     slo.write_text("slo: {requests_per_s: 5, error_rate: 0, min_requests: 5}\nload: {users: 4, rate: 20, seconds: 1}")
     questions = tmp_path / "questions.json"
-    command = ["--host", host, "--slo", str(slo), "--report", str(tmp_path)]
+    command = ["--host", host, "--model", "codebase", "--slo", str(slo), "--report", str(tmp_path)]
     for asked, code, word in ((QUESTIONS[:4], 0, "SLO kept"), (QUESTIONS[4:5], 1, "SLO missed")):
         questions.write_text(json.dumps(asked))
         done = CliRunner().invoke(app, [*command, "--questions", str(questions)])
@@ -87,7 +87,8 @@ def test_recordings_are_asked_by_plain_users_and_counted_in_seconds_of_audio(hos
     write_asked(rows, tmp_path / "asked")
     slo = tmp_path / "slo.yaml"
     slo.write_text("slo: {requests_per_s: 0, units_per_s: 10, min_requests: 5}\nload: {users: 2, rate: 12, seconds: 1}")
-    command = ["--host", host, "--slo", str(slo), "--report", str(tmp_path), "--requests", str(tmp_path / "asked")]
+    command = ["--host", host, "--model", "codebase", "--slo", str(slo), "--report", str(tmp_path)]
+    command += ["--requests", str(tmp_path / "asked")]
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     assert "s of audio/s" in done.output
@@ -128,7 +129,8 @@ def test_the_gate_takes_any_endpoint_by_its_protocol_with_its_headers_and_its_ow
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     (tmp_path / "slo.yaml").write_text(
-        "slo: {requests_per_s: 1, error_rate: 0, min_requests: 3}\nload: {users: 2, rate: 12, seconds: 1}"
+        "slo: {requests_per_s: 1, error_rate: 0, min_requests: 3}\nload: {users: 2, rate: 12, seconds: 1}\n"
+        "questions: [{question: which}]"
     )
     (tmp_path / "clip.wav").write_bytes(b"RIFF sound")
     rows = {

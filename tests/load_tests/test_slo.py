@@ -9,7 +9,7 @@ from load_tests.plan import PERSONAS, PLAIN, LoadTarget
 from load_tests.protocols import PROTOCOLS
 from load_tests.questions import read_questions
 from load_tests.report import write_report
-from load_tests.slo import SLO, judge, read_slo
+from load_tests.slo import SLO, judge, own_questions, read_slo
 from serving.contract.errors import SluiceError
 from serving.contract.texts import word_errors
 
@@ -165,7 +165,9 @@ def test_questions_are_read_from_a_table_and_from_a_list(tmp_path):
     assert read_questions(table) == [
         {"question_id": "p1", "question": "how?", "persona": "novice", "gold_paths": ["a.py"]}
     ]
-    assert {q["persona"] for q in read_questions(None)} == set(PERSONAS)
+    assert {row["persona"] for row in own_questions("codebase")} == set(PERSONAS)
+    with pytest.raises(SluiceError, match="the SLO file has no questions: add some"):
+        own_questions("lectures-transcriber")
     bad = tmp_path / "bad.yaml"
     bad.write_text("- {text: how}")
     with pytest.raises(SluiceError, match="question 0: no text under 'question'"):

@@ -22,11 +22,11 @@ console = Console(stderr=True)
 
 @app.command()
 def main(
+    system: Annotated[str, typer.Option(help="The endpoint whose bundle is broken.")],
     bundle: Annotated[Path | None, typer.Option(help="A sound bundle; the newest registered one without.")] = None,
     scene: Annotated[
         list[str] | None, typer.Option(help="wrong, slow, crash, 'never ready', sound; all without.")
     ] = None,
-    system: Annotated[str, typer.Option(help="codebase, lectures-transcriber, …")] = "codebase",
     asked: Annotated[Path | None, typer.Option(help="Requests (JSON lines); the last rollout's, or made up.")] = None,
     port: Annotated[int, typer.Option(help="First port for the drill's endpoint.")] = 8580,
 ) -> None:

@@ -12,8 +12,6 @@ from serving.highlights.schema import INPUTS, OUTPUTS
 class Settings(PackSettings):
     """Section ``pack`` of a highlighter."""
 
-    system: str = "lectures-highlights"
-
 
 def pack(given: Given, settings: Settings, out: Path) -> Packed:
     """Copy head.json (`SluiceError` without it) beside the encoder; figures: what quantize measured of the variant."""
