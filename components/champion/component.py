@@ -20,11 +20,11 @@ def champion(system: str, challenger: Input[Model], fallback: Input[Model], cham
     from components.champion.run import find_champion
     from components.common.storage import copy_to, is_url
 
-    found = find_champion(system, Path(challenger.path))
-    if found.path and found.local and is_url(found.path):
-        copy_to(found.local, Path(champion.path))
-        champion.metadata["stored"] = found.path
+    to_beat = find_champion(system, Path(challenger.path))
+    if to_beat.path and to_beat.local and is_url(to_beat.path):
+        copy_to(to_beat.local, Path(champion.path))
+        champion.metadata["stored"] = to_beat.path
     else:
-        champion.uri = found.path or fallback.uri
-    champion.metadata["version"] = found.version
-    return found.version
+        champion.uri = to_beat.path or fallback.uri
+    champion.metadata["version"] = to_beat.version
+    return to_beat.version

@@ -88,14 +88,14 @@ def walk(root: Path, max_bytes: int, tracked: Collection[str] = ()) -> tuple[lis
 
 def _directories(folder: str) -> dict[str, bool]:
     """What of ``folder`` may be read, by name: is it a directory, or a link to one? Files are of known kinds."""
-    found = {}
+    is_directory = {}
     with os.scandir(folder) as entries:
         for entry in entries:
             inner = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry.path))
             known = entry.name != "__pycache__" if inner else os.path.splitext(entry.name)[1].lower() in SUFFIXES
             if known and not entry.name.startswith("."):
-                found[entry.name] = inner
-    return found
+                is_directory[entry.name] = inner
+    return is_directory
 
 
 def _parents(path: str) -> Iterable[str]:

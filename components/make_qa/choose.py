@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
 
 
 def choose(
-    found: Sequence[QuestionCandidate], holders: Holders, splits: Sequence[str], per_passage: int, max_gold: int,
+    candidates: Sequence[QuestionCandidate], holders: Holders, splits: Sequence[str], per_passage: int, max_gold: int,
     limit: int,
 ) -> tuple[list[Chosen], Counter[str]]:  # fmt: skip
     """Questions that have exactly one truth and lie in exactly one split, and how many fell for which reason.
@@ -32,7 +32,7 @@ def choose(
     """
     dropped: Counter[str] = Counter()
     groups: dict[str, list[QuestionCandidate]] = defaultdict(list)
-    for candidate in found:
+    for candidate in candidates:
         groups[normal(candidate.asked.question)].append(candidate)
     kept, told = [], set()
     for group in groups.values():

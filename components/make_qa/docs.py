@@ -132,7 +132,7 @@ def parse(doc: str) -> Doc:
     parser.code = len(fences) % 2 == 1 and fences[0] in ("```", "~~~")  # the piece starts amid an example
     for line, following in zip(lines, [*lines[1:], ""], strict=True):
         parser.feed(line, following)
-    found = [s for paragraph in parser.paragraphs for s in sentences(squeeze(" ".join(paragraph)))]
+    prose = [s for paragraph in parser.paragraphs for s in sentences(squeeze(" ".join(paragraph)))]
     entries = [DocEntry(name, squeeze(" ".join(text))) for name, text in parser.entries]
     match = _RETURNED.match(squeeze(" ".join(parser.returned)))
-    return Doc(found, [e for e in entries if e.text], match["text"] if match else "")
+    return Doc(prose, [e for e in entries if e.text], match["text"] if match else "")

@@ -37,11 +37,11 @@ def gold_of(vote: Any, ids: dict[str, int], names: dict[str, list[int]]) -> list
 
 def names_of(rows: list[PassageRow], max_passages: int = 64) -> dict[str, list[int]]:
     """Passage indices by what a correction may name; a name that stands for very many passages says nothing."""
-    found: dict[str, list[int]] = {}
+    by_name: dict[str, list[int]] = {}
     for index, row in enumerate(rows):
         for key in (row.path, f"{row.path}::{row.name}", row.name):
-            found.setdefault(key, []).append(index)
-    return {key: indices for key, indices in found.items() if len(indices) <= max_passages}
+            by_name.setdefault(key, []).append(index)
+    return {key: indices for key, indices in by_name.items() if len(indices) <= max_passages}
 
 
 def tell(dropped: Counter[str]) -> str:

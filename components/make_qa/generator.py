@@ -100,8 +100,8 @@ def write_questions(
 
 def _one(endpoint: _Endpoint, index: int, row: PassageRow, text: str) -> Written | None:
     reply = endpoint.ask(_WRITE.format(path=row.path, text=text))
-    found = re.search(r"\{.*\}", reply, re.DOTALL)
-    made: Any = json.loads(found[0]) if found else {}
+    reply_json = re.search(r"\{.*\}", reply, re.DOTALL)
+    made: Any = json.loads(reply_json[0]) if reply_json else {}
     question, answer = squeeze(str(made.get("question", ""))), squeeze(str(made.get("answer", "")))
     category = made.get("category")
     verbatim = bool(answer) and answer in squeeze(text)

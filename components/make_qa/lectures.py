@@ -102,7 +102,7 @@ def _rules(
     segments: "pd.DataFrame", said: "pd.DataFrame", settings: QASettings, hidden: set[str], dropped: Counter[str]
 ) -> list[tuple[Any, ...]]:
     """Questions out of sentences, chosen as those about code are: one truth each, no sentence in two splits."""
-    found: list[QuestionCandidate] = []
+    candidates: list[QuestionCandidate] = []
     by_lecture = _by_lecture(said)
     for index, segment in enumerate(segments.to_dict("records")):
         spoken = by_lecture.get(segment["path"], [])
@@ -111,10 +111,10 @@ def _rules(
         for rank, sentence in enumerate(own if len(own) > 1 else ()):
             asked = ask(sentence)
             if asked is not None and sentence in segment["doc"] and normal(asked.question) not in hidden:
-                found.append(QuestionCandidate(asked, sentence, index, rank))
+                candidates.append(QuestionCandidate(asked, sentence, index, rank))
     ids, splits = segments["passage_id"].tolist(), segments["split"].tolist()
     chosen, why = choose(
-        found, Holders(segments["text"].tolist()), splits, settings.per_passage, settings.max_gold,
+        candidates, Holders(segments["text"].tolist()), splits, settings.per_passage, settings.max_gold,
         settings.max_questions,
     )  # fmt: skip
     dropped.update(why)
@@ -154,10 +154,10 @@ def _known(segments: "pd.DataFrame", said: "pd.DataFrame", recordings: Path) -> 
 
 
 def _by_lecture(rows: "pd.DataFrame", column: str = "document_id") -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    grouped: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for one in rows.to_dict("records"):
-        found[str(one[column])].append({str(name): value for name, value in one.items()})
-    return dict(found)
+        grouped[str(one[column])].append({str(name): value for name, value in one.items()})
+    return dict(grouped)
 
 
 def _at(spans: Sequence[dict[str, Any]], names: tuple[str, str], second: float) -> dict[str, Any]:

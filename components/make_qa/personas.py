@@ -56,17 +56,17 @@ def split_of(question: str, path: str) -> str:
 
 def resolve(question: PersonaQuestion, places: dict[str, list[int]], texts: Sequence[str]) -> list[int]:
     """Indices of the passages that answer ``question``; [] when none of its gold entries is in this source."""
-    found: set[int] = set()
+    indices: set[int] = set()
     for entry in question.gold:
         place, _, phrase = entry.partition("#")
-        found.update(index for index in places.get(place, []) if phrase in texts[index])
-    return sorted(found)
+        indices.update(index for index in places.get(place, []) if phrase in texts[index])
+    return sorted(indices)
 
 
 def places_of(rows: Sequence[PassageRow]) -> dict[str, list[int]]:
     """Passage indices by ``path`` and by ``path::name``."""
-    found: dict[str, list[int]] = defaultdict(list)
+    by_place: dict[str, list[int]] = defaultdict(list)
     for index, row in enumerate(rows):
-        found[row.path].append(index)
-        found[f"{row.path}::{row.name}"].append(index)
-    return found
+        by_place[row.path].append(index)
+        by_place[f"{row.path}::{row.name}"].append(index)
+    return by_place

@@ -96,12 +96,12 @@ def _read(path: Path) -> "pd.DataFrame":
 
 
 def _rules(source: _Source, settings: QASettings, dropped: Counter[str]) -> list[tuple[Any, ...]]:
-    found = list(candidates(source.rows, source.docs))
+    made = list(candidates(source.rows, source.docs))
     # A question of the persona set must not come up in training under another origin.
     hidden = {normal(p.question) for p in load_personas(settings.personas)}
-    found = [c for c in found if normal(c.asked.question) not in hidden]
+    made = [c for c in made if normal(c.asked.question) not in hidden]
     chosen, why = choose(
-        found,
+        made,
         Holders(source.texts),
         source.splits,
         settings.per_passage,

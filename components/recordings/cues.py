@@ -59,11 +59,11 @@ def read_transcript(text: str, name: str) -> Transcript:
     Errors: `SluiceError` naming ``name`` when there is no cue at all that lasts.
     """
     lines = _LINE_END.split(text.lstrip("\ufeff"))
-    found = [(at, _TIMES.match(line)) for at, line in enumerate(lines) if _TIMES.match(line) or _NO_TIMES.match(line)]
+    timings = [(at, _TIMES.match(line)) for at, line in enumerate(lines) if _TIMES.match(line) or _NO_TIMES.match(line)]
     web = lines[0].startswith("WEBVTT") or name.lower().endswith(".vtt")
-    numbered = bool(found) and _number_before(lines[: found[0][0]])
+    numbered = bool(timings) and _number_before(lines[: timings[0][0]])
     raw, passed_over = [], 0
-    for (at, match), end_at in zip(found, [*(at for at, _ in found[1:]), len(lines)], strict=False):
+    for (at, match), end_at in zip(timings, [*(at for at, _ in timings[1:]), len(lines)], strict=False):
         start, end = (_seconds(match.groups()[:4]), _seconds(match.groups()[4:])) if match else (0.0, 0.0)
         if end <= start:
             passed_over += 1

@@ -54,18 +54,18 @@ def analyse(
             compare_answers(stable, canary, settings),
             *checks,
         ]
-    found = counts | {name: value for check in checks for name, value in check.figures.items()}
+    figures = counts | {name: value for check in checks for name, value in check.figures.items()}
     if worse := _of(checks, "worse"):
-        found["worse"] = ", ".join(check.name for check in worse)
-        return Verdict("canary", False, f"the canary is worse: {_says(worse)}", found)
+        figures["worse"] = ", ".join(check.name for check in worse)
+        return Verdict("canary", False, f"the canary is worse: {_says(worse)}", figures)
     if few:
-        found["inconclusive"] = "requests"
+        figures["inconclusive"] = "requests"
         reason = f"too few requests to judge: {', '.join(few)}; {settings.min_samples} needed of each"
-        return Verdict("canary", False, f"inconclusive: {reason}", found)
+        return Verdict("canary", False, f"inconclusive: {reason}", figures)
     if unsure := _of(checks, "inconclusive"):
-        found["inconclusive"] = ", ".join(check.name for check in unsure)
-        return Verdict("canary", False, f"inconclusive: {_says(unsure)}", found)
-    return Verdict("canary", True, f"no worse than stable: {_says(checks)}", found)
+        figures["inconclusive"] = ", ".join(check.name for check in unsure)
+        return Verdict("canary", False, f"inconclusive: {_says(unsure)}", figures)
+    return Verdict("canary", True, f"no worse than stable: {_says(checks)}", figures)
 
 
 def inconclusive(verdict: Verdict) -> bool:

@@ -61,12 +61,12 @@ class ClusterClient:
 
     def get(self, name: str) -> Object:
         """The live InferenceService; SluiceError where there is none."""
-        found = self.find(name)
-        if found is None:
+        live = self.find(name)
+        if live is None:
             raise SluiceError(
                 f"no InferenceService {name!r} in namespace {self.namespace!r}: nothing was rolled out here yet"
             )
-        return found
+        return live
 
     def create(self, service: Object) -> Object:
         """Create an InferenceService."""

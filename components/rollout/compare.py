@@ -73,7 +73,7 @@ def compare_errors(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, set
     seen = 1.0 if least is None else least / n_c
     if outcome == "passed" and seen - share_s > settings.detectable_error_rate:
         outcome = "inconclusive"
-    found: Figures = {
+    figures: Figures = {
         "error_rate_stable": round(share_s, 5),
         "error_rate_canary": round(share_c, 5),
         "smallest_error_rate_detectable": round(seen, 5),
@@ -81,7 +81,7 @@ def compare_errors(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, set
         "test_errors": test,
     }
     shown = "no rate would have shown" if least is None else f"{seen:.1%} or more would have shown"
-    return Comparison(outcome, f"errors {share_c:.2%} against {share_s:.2%} (p {p:.2g}, {shown})", found, "errors")
+    return Comparison(outcome, f"errors {share_c:.2%} against {share_s:.2%} (p {p:.2g}, {shown})", figures, "errors")
 
 
 def proportions_p(bad_a: int, n_a: int, bad_b: int, n_b: int) -> tuple[float, str]:
@@ -113,7 +113,7 @@ def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, se
     steps = round(4 * math.log2(_SLOWEST))
     step = _smallest(steps, lambda n: _slower(a, like_stable * 2 ** (n / 4), slo, settings)[1] == "worse")
     (m_a, q_a), (m_b, q_b) = np.quantile(a, [0.5, 0.95]), np.quantile(b, [0.5, 0.95])
-    found: Figures = {
+    figures: Figures = {
         "p50_ms_stable": round(m_a, 2),
         "p50_ms_canary": round(m_b, 2),
         "p95_ms_stable": round(q_a, 2),
@@ -122,10 +122,10 @@ def compare_latency(stable: "pd.DataFrame", canary: "pd.DataFrame", slo: SLO, se
     }
     shown = "no slowdown would have shown"
     if step is not None:
-        found["smallest_latency_ratio_detectable"] = round(2 ** (step / 4), 2)
+        figures["smallest_latency_ratio_detectable"] = round(2 ** (step / 4), 2)
         shown = f"{2 ** (step / 4):.1f} times stable's would have shown"
     says = f"latency p50 {m_b:.1f} against {m_a:.1f} ms, p95 {q_b:.1f} against {q_a:.1f} ms (p {p:.2g}, {shown})"
-    return Comparison(outcome, says, found, "latency")
+    return Comparison(outcome, says, figures, "latency")
 
 
 def _slower(
@@ -163,7 +163,7 @@ def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: Ro
     p, outcome = judged(lost, won)
     least = _smallest(len(both), lambda lost: judged(lost, 0)[1] == "worse")
     share_s, share_c = float(both["stable"].mean()), float(both["canary"].mean())
-    found: Figures = {
+    figures: Figures = {
         "labelled": len(both),
         "share_correct_online_stable": round(share_s, 4),
         "share_correct_online_canary": round(share_c, 4),
@@ -173,13 +173,13 @@ def compare_answers(stable: "pd.DataFrame", canary: "pd.DataFrame", settings: Ro
     }
     shown = "no fall would have shown"
     if least is not None:
-        found["smallest_fall_of_correct_detectable"] = round(least / len(both), 4)
+        figures["smallest_fall_of_correct_detectable"] = round(least / len(both), 4)
         shown = f"a fall by {least / len(both):.0%} would have shown"
     if len(both) < settings.min_questions:
         says = f"too few labelled requests: {len(both)} of {settings.min_questions}"
-        return Comparison("worse" if outcome == "worse" else "inconclusive", says, found, "answers")
+        return Comparison("worse" if outcome == "worse" else "inconclusive", says, figures, "answers")
     says = f"correct answers {share_c:.0%} against {share_s:.0%} of {len(both)} labelled requests (p {p:.2g}, {shown})"
-    return Comparison(outcome, says, found, "answers")
+    return Comparison(outcome, says, figures, "answers")
 
 
 def compare_votes(stable: Votes, canary: Votes, settings: RolloutSettings) -> Comparison:
@@ -190,9 +190,9 @@ def compare_votes(stable: Votes, canary: Votes, settings: RolloutSettings) -> Co
     difference that would have shown.
     """
     n_s, n_c = stable.up + stable.down, canary.up + canary.down
-    found: Figures = {"votes_stable": n_s, "votes_canary": n_c}
+    figures: Figures = {"votes_stable": n_s, "votes_canary": n_c}
     if not n_s or not n_c:
-        return Comparison("passed", f"votes not compared ({n_s} on stable, {n_c} on the canary)", found, "votes")
+        return Comparison("passed", f"votes not compared ({n_s} on stable, {n_c} on the canary)", figures, "votes")
     share_s, share_c = stable.down / n_s, canary.down / n_c
 
     def worse(down: int) -> bool:
@@ -201,17 +201,17 @@ def compare_votes(stable: Votes, canary: Votes, settings: RolloutSettings) -> Co
 
     p, _ = proportions_p(stable.down, n_s, canary.down, n_c)
     least = _smallest(n_c, worse)
-    found |= {
+    figures |= {
         "share_down_stable": round(share_s, 4),
         "share_down_canary": round(share_c, 4),
         "p_votes": float(f"{p:.3g}"),
     }
     shown = "no share would have shown"
     if least is not None:
-        found["smallest_share_down_detectable"] = round(least / n_c, 4)
+        figures["smallest_share_down_detectable"] = round(least / n_c, 4)
         shown = f"{least / n_c:.0%} or more would have shown"
     says = f"votes down {share_c:.0%} of {n_c} against {share_s:.0%} of {n_s} (p {p:.2g}, {shown})"
-    return Comparison("worse" if worse(canary.down) else "passed", says, found, "votes")
+    return Comparison("worse" if worse(canary.down) else "passed", says, figures, "votes")
 
 
 def _sign_p(lost: int, won: int) -> float:

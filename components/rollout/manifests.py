@@ -68,22 +68,22 @@ def read_manifests(system: str, directory: Path | str = "") -> Manifests:
     since the rollout makes its own. Raises SluiceError for a missing object and for a percentage outside 0 to 100.
     """
     place = Path(directory) if directory else base_of(system) / system
-    found: dict[str, Object] = {}
+    by_kind: dict[str, Object] = {}
     for path, document in documents(place):
         if document.get("kind") in ("InferenceService", "ServingRuntime"):
-            if document["kind"] in found:
+            if document["kind"] in by_kind:
                 raise SluiceError(f"{path}: a second {document['kind']} in {place}; expected one")
             if document["kind"] == "InferenceService":
                 check_percents(document, str(path))
-            found[document["kind"]] = document
-    missing = [kind for kind in ("InferenceService", "ServingRuntime") if kind not in found]
+            by_kind[document["kind"]] = document
+    missing = [kind for kind in ("InferenceService", "ServingRuntime") if kind not in by_kind]
     if missing:
         raise SluiceError(f"{place}: no {' and no '.join(missing)} in its YAML files; see manifests/README")
-    service = found["InferenceService"]
+    service = by_kind["InferenceService"]
     if service["metadata"].get("name") != system:
         service = {**service, "metadata": {**service["metadata"], "name": system}}
     spec = {k: v for k, v in service["spec"].items() if k != "canary"}
-    return Manifests({**service, "spec": spec}, _with_image(found["ServingRuntime"]))
+    return Manifests({**service, "spec": spec}, _with_image(by_kind["ServingRuntime"]))
 
 
 def check_percents(service: Object, where: str) -> None:
@@ -116,10 +116,10 @@ def documents(place: Path) -> list[tuple[Path, Object]]:
     """Every object of a kustomization with its file, directories among its resources included; else of all YAML."""
     listed = place / "kustomization.yaml"
     names = yaml.safe_load(listed.read_text())["resources"] if listed.is_file() else None
-    found: list[tuple[Path, Object]] = []
+    with_files: list[tuple[Path, Object]] = []
     for path in [place / n for n in names] if names is not None else sorted(place.glob("*.yaml")):
         if path.is_dir():
-            found += documents(path)
+            with_files += documents(path)
         else:
-            found += [(path, d) for d in yaml.safe_load_all(path.read_text()) if isinstance(d, dict)]
-    return found
+            with_files += [(path, d) for d in yaml.safe_load_all(path.read_text()) if isinstance(d, dict)]
+    return with_files

@@ -128,11 +128,11 @@ def votes_of(stable: str, canary: str, watch: RolloutWatcher) -> tuple[Votes, Vo
     from serving.feedback import votes_by_revision
 
     try:
-        found = votes_by_revision(watch.opened_at or watch.began)
+        votes = votes_by_revision(watch.opened_at or watch.began)
     except SluiceError as error:
         watch.say(f"users' votes are not known: {error}")
         return None
-    up, down = (found[found["vote"] == vote].set_index("revision")["votes"] for vote in ("up", "down"))
+    up, down = (votes[votes["vote"] == vote].set_index("revision")["votes"] for vote in ("up", "down"))
     return Votes(int(up.get(stable, 0)), int(down.get(stable, 0))), Votes(
         int(up.get(canary, 0)), int(down.get(canary, 0))
     )

@@ -40,22 +40,23 @@ def segment(
     from components.segment.report import write_report
 
     quarantined = [read_quarantine(Path(recordings) / QUARANTINE)]
-    found: dict[str, Lecture] = {}
+    transcribed: dict[str, Lecture] = {}
     for folder in map(Path, transcripts):
         quarantined.append(read_quarantine(folder / QUARANTINE))
         for lecture_id in lectures(folder, "transcript"):
-            found[lecture_id] = _lecture(folder, Path(recordings), lecture_id)
-    spoken = [found[name] for name in sorted(found) if found[name].sentences]
+            transcribed[lecture_id] = _lecture(folder, Path(recordings), lecture_id)
+    spoken = [transcribed[name] for name in sorted(transcribed) if transcribed[name].sentences]
     if not spoken:
         raise SluiceError(
-            f"{recordings}: no lecture has a transcribed sentence ({len(found)} transcribed); look at the transcripts"
+            f"{recordings}: no lecture has a transcribed sentence "
+            f"({len(transcribed)} transcribed); look at the transcripts"
         )
     passages = every_split(table(row for lecture in spoken for row in passage_rows(lecture, settings)))
     frames = (passages, _sentence_table(spoken), _bullet_table(spoken))
     for frame, target in zip(frames, out[:3], strict=True):
         with atomic_file(target) as scratch:
             frame.to_parquet(scratch, index=False, coerce_timestamps="us")
-    silent = [name for name in sorted(found) if not found[name].sentences]
+    silent = [name for name in sorted(transcribed) if not transcribed[name].sentences]
     write_report(spoken, passages, quarantined, silent, out.report)
     log.info("%d segments, %d sentences of %d lectures", len(passages), len(frames[1]), len(spoken))
     return passages
