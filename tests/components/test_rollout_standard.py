@@ -215,15 +215,15 @@ def test_the_graph_that_a_rollout_makes_keeps_the_split_and_outlives_a_promotion
 
 KILLED = """
 import os, signal, sys
-from components.rollout.cluster import Cluster
+from components.rollout.cluster import ClusterClient
 from components.rollout.operate import rollback
-change = Cluster.change
+change = ClusterClient.change
 def last(self, known, name, edit):
     done = change(self, known, name, edit)
     if done.percent == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
     return done
-Cluster.change = last
+ClusterClient.change = last
 rollback("codebase")
 """
 
