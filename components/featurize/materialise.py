@@ -30,8 +30,9 @@ def materialise() -> list[str]:
             now = pd.Timestamp.now(tz="UTC").floor("us")
             feedback = features.feedback()
             store.write(objects, features.from_feedback(feedback, now))
+            rows = {name: pd.read_parquet(file) for name, file in store.files(objects).items()}
             with store.opened(objects) as feast:
-                store.load(feast, objects, features.pushed(feedback, now), now)
+                store.load(feast, objects, features.pushed(rows, feedback, now), now)
             done.append(task)
     if not done:
         raise SluiceError(f"{folder}: no feature files; run a pipeline first, or see SLUICE_ARTIFACTS")

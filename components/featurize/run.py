@@ -46,7 +46,7 @@ def run(
     with store.locked(folder):
         now = pd.Timestamp.now(tz="UTC").floor("us")
         feedback = features.feedback()
-        rows = {**features.from_tables(*tables, now), **features.from_feedback(feedback, now)}
+        rows = {**features.from_tables(*tables, feedback, now), **features.from_feedback(feedback, now)}
         if rows.keys() != store.files(objects).keys():
             raise SluiceError(f"features of {task}: rows of {sorted(rows)}, sources {sorted(store.files(objects))}")
         store.write(objects, rows)
@@ -54,7 +54,7 @@ def run(
         with store.opened(objects) as feast:
             asked, now_asked = features.entity_df(*tables, chosen), features.entity_rows(*tables)
             past = store.history(feast, features.SERVICE, asked)
-            store.load(feast, objects, features.pushed(feedback, now), now)
+            store.load(feast, objects, features.pushed(rows, feedback, now), now)
             present = store.online(feast, features.ONLINE, now_asked, chosen.online_chunk)
     lead = asked.columns.tolist()
     _write(past.sort_values(lead), lead, store.types(objects, features.SERVICE), frame)

@@ -111,13 +111,14 @@ def types(objects: Objects, service: str) -> dict[str, pa.DataType]:
 def write(objects: Objects, rows: Mapping[str, pd.DataFrame]) -> None:
     """Write the files of sources, each whole or not at all: join keys, event_timestamp, features.
 
-    Microseconds, as DuckDB reads them.
+    Microseconds, as DuckDB reads them. Of several rows of one entity at one time the last counts: Feast takes any.
     """
     for view in _views(objects):
         if (name := view.batch_source.name) in rows:
             features = [(field.name, from_feast_to_pyarrow_type(field.dtype)) for field in view.features]
-            schema = pa.schema([*_keys(view, objects).items(), ("event_timestamp", STAMP), *features])
-            table = pa.Table.from_pandas(rows[name], schema, preserve_index=False)
+            keys = {**_keys(view, objects), "event_timestamp": STAMP}
+            single = rows[name].drop_duplicates(list(keys), keep="last")
+            table = pa.Table.from_pandas(single, pa.schema([*keys.items(), *features]), preserve_index=False)
             with atomic_file(files(objects)[name]) as scratch:
                 pq.write_table(table, scratch, coerce_timestamps="us")
 

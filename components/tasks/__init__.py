@@ -89,14 +89,14 @@ class Features(Protocol):
     def feedback(self) -> Any:
         """What users did so far, from where serving keeps it. Errors: `SluiceError` where that does not answer."""
 
-    def from_tables(self, corpus: pd.DataFrame, examples: pd.DataFrame, now: pd.Timestamp, /) -> Rows:
-        """Rows of the sources that the run's tables feed, by the source's name."""
+    def from_tables(self, corpus: pd.DataFrame, examples: pd.DataFrame, feedback: Any, now: pd.Timestamp, /) -> Rows:
+        """Rows of the sources that need the run's tables, by the source's name."""
 
     def from_feedback(self, feedback: Any, now: pd.Timestamp, /) -> Rows:
-        """Rows of the sources that `feedback` feeds, by the source's name; what is in progress is left out."""
+        """Rows of the sources that feedback alone feeds, by the source's name; what is in progress is left out."""
 
-    def pushed(self, feedback: Any, now: pd.Timestamp, /) -> Rows:
-        """Rows of what is in progress, by the push source's name; they reach the online store alone."""
+    def pushed(self, rows: Rows, feedback: Any, now: pd.Timestamp, /) -> Rows:
+        """Whole rows of what changed since ``rows`` (all sources'), by the push source's name: for the online store."""
 
     def entity_df(self, corpus: pd.DataFrame, examples: pd.DataFrame, settings: Any, /) -> pd.DataFrame:
         """What training joins: join keys, event_timestamp, and columns of its own that go along; sorted by all."""

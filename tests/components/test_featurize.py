@@ -116,7 +116,7 @@ def test_of_too_many_days_those_with_the_fewest_questions_are_left_out():
 
 
 def test_a_change_dated_in_the_future_counts_as_just_made():
-    rows = features.from_tables(passages(3), pd.DataFrame(), MAY[1])["passage_features"]
+    rows = features.from_tables(passages(3), pd.DataFrame(), pd.DataFrame(), MAY[1])["passage_features"]
     assert rows["event_timestamp"].tolist() == [MAY[0], MAY[1], MAY[1]]
 
 

@@ -1,5 +1,7 @@
 """Features of passages: what is known of each, and how often it was shown and voted on, as of each day of asking."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from pydantic import Field
 
@@ -29,7 +31,9 @@ def feedback() -> pd.DataFrame:
     return daily_counts(PASSAGES.entity, feedback_url())
 
 
-def from_tables(passages: pd.DataFrame, questions: pd.DataFrame, now: pd.Timestamp) -> dict[str, pd.DataFrame]:
+def from_tables(
+    passages: pd.DataFrame, questions: pd.DataFrame, daily: pd.DataFrame, now: pd.Timestamp
+) -> dict[str, pd.DataFrame]:
     """Passage features with the event time of the passage's last change.
 
     A change dated after ``now`` (a clock that ran ahead) counts as just made: the store would never show it otherwise.
@@ -62,7 +66,7 @@ def from_feedback(daily: pd.DataFrame, now: pd.Timestamp) -> dict[str, pd.DataFr
     return {"feedback_features": totals}
 
 
-def pushed(daily: pd.DataFrame, now: pd.Timestamp) -> dict[str, pd.DataFrame]:
+def pushed(rows: Mapping[str, pd.DataFrame], daily: pd.DataFrame, now: pd.Timestamp) -> dict[str, pd.DataFrame]:
     """Totals up to this moment of the passages on which the day in progress has already counted something."""
     today = daily.loc[daily["day"] >= now.floor("D"), "passage_id"]
     totals = daily[daily["passage_id"].isin(today)].groupby("passage_id", as_index=False)[COUNTS].sum()
