@@ -146,17 +146,17 @@ def test_without_validation_questions_there_is_nothing_to_fit(tiny_data: Path, t
 
 def test_the_ranker_learns_which_feature_finds_the_gold() -> None:
     data = examples(gold_feature=FEATURES.index("log_shown"))
-    ranker = fit_ranker(data, l2=1.0)
+    ranker = fit_ranker(data)
     assert FEATURES[int(np.argmax(ranker.weights))] == "log_shown"
     scores = ranker.score(data.found, ranker.static(data.features[:, :, 4:]))
     assert np.take_along_axis(data.gold, scores.argmax(axis=1)[:, None], 1).mean() > 0.7
-    np.testing.assert_array_equal(ranker.weights, fit_ranker(data, l2=1.0).weights)
+    np.testing.assert_array_equal(ranker.weights, fit_ranker(data).weights)
 
 
 def test_the_ranker_keeps_its_prior_without_evidence() -> None:
     data = examples(count=5)
     nothing = replace(data, gold=np.zeros_like(data.gold))
-    assert fit_ranker(nothing, l2=1.0).weights[:2].tolist() == [1.5, 0.5]
+    assert fit_ranker(nothing).weights[:2].tolist() == [1.5, 0.5]
 
 
 def judged(count: int, slopes: tuple[float, float, float], seed: int = 4, rule: bool = False) -> Judged:
@@ -210,7 +210,7 @@ def test_the_threshold_is_where_abstaining_starts_to_pay() -> None:
 
 def test_rules_survive_being_written(tmp_path: Path) -> None:
     data = examples()
-    ranker, calibration, scores = fit_rules(data, first_half([str(at) for at in range(120)]), data, 1.0, 0.25)
+    ranker, calibration, scores = fit_rules(data, first_half([str(at) for at in range(120)]), data, 0.25)
     rules = json.loads(json.dumps({"ranker": ranker.to_json(), "calibration": calibration.to_json()}))
     again = type(ranker).from_json(rules["ranker"])
     np.testing.assert_array_equal(again.score(data.found, again.static(data.features[:, :, 4:])), scores)

@@ -127,15 +127,6 @@ def test_another_right_answer_does_not_count_as_wrong():
     assert float(strict_loss) == pytest.approx(wanted, rel=1e-4)
 
 
-def test_the_symmetric_loss_also_asks_each_passage_for_its_question():
-    same = torch.eye(3)
-    everything = torch.ones(3, 3, dtype=torch.bool)
-    both = info_nce(same, same, torch.arange(3), everything, 0.5, symmetric=True)
-    assert float(both) == pytest.approx(float(info_nce(same, same, torch.arange(3), everything, 0.5)))
-    twice = info_nce(same[[0, 0, 1]], same, torch.tensor([0, 0, 1]), everything, 0.5, symmetric=True)
-    assert torch.isfinite(twice)
-
-
 def test_learning_rate_warms_up_and_decays_to_nearly_nothing():
     hyper = Hyperparameters(learning_rate=1.0)
     rates = [learning_rate(step, 20, hyper) for step in range(20)]

@@ -10,10 +10,12 @@ from torch.nn.functional import cross_entropy
 
 from components.common.encoder import TorchEncoder
 from components.tasks.retrieval.learning.data import Corpus, Validation, corpus, read_tables, validation
-from components.tasks.retrieval.learning.mining import mine, plan
+from components.tasks.retrieval.learning.mining import DUPLICATE, mine, plan
 from components.train.learner import World, use_bf16
 from components.train.settings import Hyperparameters, TrainSettings
 
+TEMPERATURE = 0.05
+"""Of the softmax."""
 ASKED = 4
 """Most questions of one step that share a passage's embedding."""
 CHUNK = 16
@@ -23,15 +25,12 @@ CHUNK = 16
 class Settings(TrainSettings):
     """What training a retriever adds.
 
-    ``max_tokens`` window while training; ``temperature`` of the softmax; ``hard_negatives`` mined per passage;
-    ``duplicate`` cosine above which another passage is no negative; ``eval_*`` bound the validation.
+    ``max_tokens`` window while training; ``hard_negatives`` mined per passage; ``eval_*`` bound the
+    validation.
     """
 
     max_tokens: int = Field(128, ge=8)
-    temperature: float = Field(0.05, gt=0)
-    symmetric: bool = False
     hard_negatives: int = Field(2, ge=0)
-    duplicate: float = Field(0.95, gt=0)
     eval_passages: int = Field(600, ge=0)
     eval_questions: int = Field(400, ge=1)
 
@@ -75,8 +74,7 @@ class ContrastiveLearner:
         self.metric = f"mrr_{data.val.protocol}"
         self.autocast = encoder.autocast = use_bf16(hyper.precision)
         self.asked = data.train.questions_of()
-        s = settings
-        self.hard = mine(encoder, data.train, s.hard_negatives, s.duplicate)
+        self.hard = mine(encoder, data.train, settings.hard_negatives)
 
     @property
     def model(self) -> Any:
@@ -93,7 +91,6 @@ class ContrastiveLearner:
 
     def loss(self, rows: list[int], rng: np.random.Generator, world: World) -> torch.Tensor:
         """Loss of one micro-batch of passage rows, the same on every rank; gradients reach this rank's share."""
-        s = self.settings
         shares = world.share(rows)
         picked = {row: self._questions(row, rng) for row in rows}
         asked = [[q for row in share for q in picked[row]] for share in shares]
@@ -108,7 +105,7 @@ class ContrastiveLearner:
         flat = [q for share in asked for q in share]
         target = torch.tensor([at[self.data.first[q]] for q in flat], device=passages.device)
         allowed = self._allowed(flat, rows, target, passages.detach())
-        return info_nce(questions, passages, target, allowed, s.temperature, s.symmetric)
+        return info_nce(questions, passages, target, allowed, TEMPERATURE)
 
     def _questions(self, row: int, rng: np.random.Generator) -> list[int]:
         """The questions that this visit to a passage asks; none for a passage that is there as a negative only."""
@@ -118,7 +115,7 @@ class ContrastiveLearner:
     def _allowed(self, asked: list[int], rows: list[int], target: torch.Tensor, vectors: torch.Tensor) -> torch.Tensor:
         """Which passages count as wrong for which question: not its golds, and no near copies of its gold."""
         others = [[row not in self.data.golds[q] for row in rows] for q in asked]
-        return torch.tensor(others, device=vectors.device) & (vectors[target] @ vectors.T < self.settings.duplicate)
+        return torch.tensor(others, device=vectors.device) & (vectors[target] @ vectors.T < DUPLICATE)
 
     def measure(self) -> dict[str, float]:
         """MRR and recall@1 of dense retrieval on the validation split (0..1)."""
@@ -138,22 +135,12 @@ def info_nce(
     target: torch.Tensor,
     allowed: torch.Tensor,
     temperature: float,
-    symmetric: bool = False,
 ) -> torch.Tensor:
     """InfoNCE (van den Oord et al. 2018) over in-batch and mined negatives; a scalar.
 
     In: ``questions`` [q, d] and ``passages`` [p, d] of length 1, ``target`` [q] the right passage of each question,
     ``allowed`` bool [q, p], False where a passage must not count as wrong (another gold, a copy of the gold).
-    ``symmetric`` adds the same loss from each asked passage to its first question.
     """
     own = torch.nn.functional.one_hot(target, len(passages)).bool()
     scores = (questions @ passages.T / temperature).masked_fill(~(allowed | own), float("-inf"))
-    loss = cross_entropy(scores, target)
-    if not symmetric:
-        return loss
-    asked = own.any(0).nonzero()[:, 0]
-    first = own.int().argmax(0)[asked]
-    back = scores.T[asked]
-    others = own.T[asked].clone()
-    others[torch.arange(len(asked)), first] = False
-    return (loss + cross_entropy(back.masked_fill(others, float("-inf")), first)) / 2
+    return cross_entropy(scores, target)

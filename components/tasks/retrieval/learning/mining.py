@@ -10,9 +10,11 @@ from components.tasks.retrieval.learning.data import Corpus
 
 DEPTH = 20
 TOKENS = 64
+DUPLICATE = 0.95
+"""Cosine from which another passage is no wrong answer but a copy."""
 
 
-def mine(encoder: TorchEncoder, data: Corpus, keep: int, duplicate: float) -> list[list[int]]:
+def mine(encoder: TorchEncoder, data: Corpus, keep: int, duplicate: float = DUPLICATE) -> list[list[int]]:
     """For each passage, up to ``keep`` passages that the base encoder ranks high for its questions but that are wrong.
 
     Looks at the `DEPTH` best ranks of each question, leaves out golds and passages within cosine ``duplicate`` of the

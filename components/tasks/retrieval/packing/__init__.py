@@ -36,14 +36,12 @@ FRAME = ("event_timestamp", *COUNTS)
 class Settings(PackSettings):
     """Section ``pack`` of a retriever.
 
-    ``sentences``: most sentences of one passage that an answer may quote (each costs a vector). ``l2``: pull of the
-    ranker's weights towards its prior, in nats per question set. ``wrong_answer_costs``: what a wrong answer costs
-    where a right one earns 1 and abstaining 0; it sets the abstain threshold. ``workers``: threads that encode (0: one
-    a core).
+    ``sentences``: most sentences of one passage that an answer may quote (each costs a vector). ``wrong_answer_costs``:
+    what a wrong answer costs where a right one earns 1 and abstaining 0; it sets the abstain threshold. ``workers``:
+    threads that encode (0: one a core).
     """
 
     sentences: int = Field(default=4, ge=0, le=32)
-    l2: float = Field(default=1.0, gt=0)
     wrong_answer_costs: float = Field(default=0.25, ge=0)
     workers: int = Field(default=0, ge=0)
 
@@ -131,7 +129,7 @@ def _fit(
     examples = collect(withheld, val, queries, history)
     users = collect(served, words, vectors[len(val) :], history) if len(words) else None
     half = first_half(val["question_id"].tolist())
-    ranker, calibration, scores = fit_rules(examples, half, users, settings.l2, settings.wrong_answer_costs)
+    ranker, calibration, scores = fit_rules(examples, half, users, settings.wrong_answer_costs)
     tested = np.flatnonzero(~half)
     gold = gold_rows(withheld.ids, [list(ids) for ids in val["gold"]])
     found = Candidates(*(table[tested] for table in examples.found))

@@ -28,11 +28,14 @@ _RULE, _NOWHERE = 0.2, 0.1
 _FLOOR = 0.7
 """Below this share of the cosine that 99 of 100 validation questions reach, a question is about something else."""
 
+L2 = 1.0
+"""Pull of the ranker's weights towards its prior, in nats per question set."""
 
-def fit_ranker(examples: Examples, l2: float) -> Ranker:
+
+def fit_ranker(examples: Examples) -> Ranker:
     """Softmax cross-entropy over each question's candidates, minimised by L-BFGS; one result for one input.
 
-    Questions whose gold passage is no candidate teach nothing and are left out. ``l2`` / 2 times the squared distance
+    Questions whose gold passage is no candidate teach nothing and are left out. `L2` / 2 times the squared distance
     from the prior weights is added to the summed loss, so that few questions leave the prior almost as it is.
     """
     from scipy.optimize import minimize
@@ -46,15 +49,13 @@ def fit_ranker(examples: Examples, l2: float) -> Ranker:
     weights = prior
     if usable.any():
         table = ((data.features - mean) / scale).astype(np.float64)
-        answer = minimize(
-            _loss, prior, args=(table, data.found.valid, data.gold, prior, l2), jac=True, method="L-BFGS-B"
-        )
+        answer = minimize(_loss, prior, args=(table, data.found.valid, data.gold, prior), jac=True, method="L-BFGS-B")
         weights = answer.x
     return Ranker(weights.astype(np.float32), mean, scale, raw.min(axis=0), raw.max(axis=0))
 
 
 def _loss(
-    weights: np.ndarray, table: np.ndarray, valid: np.ndarray, gold: np.ndarray, prior: np.ndarray, l2: float
+    weights: np.ndarray, table: np.ndarray, valid: np.ndarray, gold: np.ndarray, prior: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Loss and gradient: -log of the probability mass on the gold candidates, summed over questions."""
     scores = np.where(valid, table @ weights, -np.inf)
@@ -63,8 +64,8 @@ def _loss(
     share = mass / mass.sum(axis=1, keepdims=True)
     right = share * (gold & valid)
     total = right.sum(axis=1, keepdims=True).clip(1e-12)
-    gradient = np.einsum("qc,qcf->f", share - right / total, table) + l2 * (weights - prior)
-    return float(-np.log(total).sum() + 0.5 * l2 * ((weights - prior) ** 2).sum()), gradient
+    gradient = np.einsum("qc,qcf->f", share - right / total, table) + L2 * (weights - prior)
+    return float(-np.log(total).sum() + 0.5 * L2 * ((weights - prior) ** 2).sum()), gradient
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def choose_threshold(confidence: np.ndarray, correct: np.ndarray, wrong_costs: f
 
 
 def fit_rules(
-    examples: Examples, half: np.ndarray, users: Examples | None, l2: float, wrong_costs: float
+    examples: Examples, half: np.ndarray, users: Examples | None, wrong_costs: float
 ) -> tuple[Ranker, Calibration, np.ndarray]:
     """Ranker from the questions of ``half``; confidence from the others and, above all, from those of ``users``.
 
@@ -151,7 +152,7 @@ def fit_rules(
     chosen on those of them that have an answer; where they are few, it is the one for perfect calibration. Out: both,
     and the ranker's scores of all candidates of ``examples``, float32 [q, c].
     """
-    ranker = fit_ranker(examples.part(half), l2)
+    ranker = fit_ranker(examples.part(half))
     scores = _scores(ranker, examples)
     judged = Judged.of(examples, scores, rule=True).part(~half)
     if users is not None:
