@@ -79,8 +79,9 @@ class RolloutSettings(Settings):
     machine; errors and wrong answers get no second look. detectable_error_rate: a window that could not have shown
     errors of this share more than stable's is inconclusive. longer: how many more windows, each twice as long as the
     one before, are tried before an inconclusive canary is rolled back; each is judged for itself, so that a sound
-    canary is called worse by chance with a probability of at most (1 + longer) alpha a check. serving: see
-    `ServingSettings`.
+    canary is called worse by chance with a probability of at most (1 + longer) alpha a check. manifests: the
+    folder with the endpoint's InferenceService and ServingRuntime (default: manifests/base/<endpoint>, here or in a
+    folder on PYTHONPATH that `python -m manifests.write --to` wrote). serving: see `ServingSettings`.
     """
 
     steps: tuple[int, ...] = (10, 50, 100)

@@ -9,6 +9,7 @@ from textwrap import indent
 from manifests.write import parts
 from pipelines.systems import Endpoint, Graph, folder, systems
 from serving.contract.errors import SluiceError
+from serving.contract.task import find_task
 
 ROOT = Path(__file__).resolve().parents[2]
 WRITTEN = "# Written by `python -m manifests.write` from the systems' declarations: change it there.\n"
@@ -17,6 +18,7 @@ _PART = re.compile(
     r".*?^(?P<end>(?P=margin)# end of what is written$)",
     re.MULTILINE | re.DOTALL,
 )
+_ROUTES = re.compile(r'(route=~\\?")v1\|v2\|grpc[^"\\]*')
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,12 @@ class Declared:
 
     endpoints: tuple[Endpoint, ...]
     graphs: tuple[Graph, ...]
+
+    @property
+    def routes(self) -> list[str]:
+        """The labels of the routes on which a model is asked, in metrics: every model's, then those of the tasks."""
+        own = {route.label for one in self.endpoints for route in find_task(one.task, one.name).routes}
+        return ["v1", "v2", "grpc", *sorted(own)]
 
 
 def declared(elsewhere: bool) -> Declared:
@@ -50,11 +58,14 @@ def outdated(root: Path, found: Declared) -> Iterator[tuple[Path, str]]:
     for name, text in (_whole(found) | _lines(root, found)).items():
         if not (root / name).is_file() or (root / name).read_text() != text:
             yield root / name, text
-    for name, blocks in _blocks(found).items():
-        before = (root / "manifests" / name).read_text()
-        after = _filled(root / "manifests" / name, before, blocks)
+    blocks, manifests = _blocks(found), root / "manifests"
+    watching = {str(path.relative_to(manifests)) for path in (manifests / "monitoring").rglob("*") if path.is_file()}
+    for path in (manifests / name for name in sorted({*blocks, *watching})):
+        before = path.read_text()
+        after = _filled(path, before, blocks.get(str(path.relative_to(manifests)), {}))
+        after = _ROUTES.sub(lambda start: start[1] + "|".join(found.routes), after)
         if before != after:
-            yield root / "manifests" / name, after
+            yield path, after
 
 
 def _whole(found: Declared) -> dict[str, str]:

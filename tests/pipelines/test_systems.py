@@ -27,9 +27,9 @@ SYSTEM = System(
     source=Source("a box of balls", lambda *given: dict(zip("abc", given)), str),
     base_model="nothing",
     endpoints=(
-        Endpoint("circus-juggler", "toy", "Balls.", LoadTest(slo={"p95_ms": 300}),
+        Endpoint("circus-juggler", "highlights", "Balls.", LoadTest(slo={"p95_ms": 300}),
                  sizes=Sizes("JUGGLER", memory="3Gi", memory_limit="4Gi")),
-        Endpoint("circus-clown", "toy", "Noses.", LoadTest(), args=("--deadline=9",), generator=True),
+        Endpoint("circus-clown", "transcription", "Noses.", LoadTest(), args=("--deadline=9",), generator=True),
     ),
     graph=Graph("circus", "Balls in.", {"throw": "circus-juggler", "catch": "circus-clown"}),
     commands=commands,
@@ -122,5 +122,7 @@ def test_a_system_elsewhere_gets_manifests_that_hold_and_the_rollout_finds_them(
         "300.0",
         "circus",
     ], done.stderr
+    boards = written / "manifests" / "monitoring" / "dashboards" / "serving.json"
+    assert boards.read_text().count('route=~\\"v1|v2|grpc|embeddings|transcriptions\\"') >= 4
     rules = (written / "manifests" / "monitoring" / "rules" / "slo.yaml").read_text()
     assert 'labels: {inferenceservice: circus-juggler, le: "0.3"}' in rules
