@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from components.common.page import Page, badge, svg
-from components.gate import pictures
+from components.common.levels import picture
+from components.common.page import COLOURS, INK, MUTED, Page, badge, new_figure, svg
+from components.gate.compare import Check
 from components.gate.judge import Quality, examine, overrule, quality_verdict
 from components.gate.rules import Rivals
 from components.tasks import find
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict, read_verdicts, write_verdicts
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GOOD, BAD = COLOURS[2], COLOURS[4]
 FOREST = "Paired bootstrap over examples. The dotted tick is the bound: the interval must start to the right of it."
 SLICES = "No slice may fall significantly: the interval must reach past the dotted tick."
 
@@ -67,9 +72,9 @@ def _page(found: Quality, verdicts: list[Verdict], outcome: Outcome) -> Page:
     words = found.captions
     page = Page("Compare with champion", "Only a challenger that is better by more than chance goes on to users.")
     page.text(f"<p>{badge(outcome.passed, ('Goes on', 'Stopped here'))}</p>").text(_sentence(outcome.reason))
-    drawn = [(pictures.levels(found.levels, words.top), words.levels)]
+    drawn = [(picture(found.levels, top=words.top), words.levels)]
     if found.facts:
-        drawn.append((pictures.gains(found.facts), words.facts))
+        drawn.append((_gains(found.facts), words.facts))
     carried = [[svg(figure, caption, f"picture{at}"), caption] for at, (figure, caption) in enumerate(drawn)]
     page.data("headline", {"levels": found.levels, "pictures": carried, "tiles": found.tiles, "unit": words.unit})
     page.heading("Verdicts").verdicts(verdicts)
@@ -77,9 +82,9 @@ def _page(found: Quality, verdicts: list[Verdict], outcome: Outcome) -> Page:
     for figure, caption in drawn:
         page.figure(figure, caption)
     page.heading("Differences that decide")
-    page.figure(pictures.forest(found.checks, "Challenger against each rival"), FOREST)
+    page.figure(_forest(found.checks, "Challenger against each rival"), FOREST)
     if found.slices:
-        page.figure(pictures.forest(found.slices, "Challenger against champion, by slice"), SLICES)
+        page.figure(_forest(found.slices, "Challenger against champion, by slice"), SLICES)
     page.details("All differences in numbers", Page("").table(_rows(found)).body())
     page.heading("Floors and diversity")
     limits = found.limits.items()
@@ -105,3 +110,31 @@ def _rows(found: Quality) -> list[dict[str, object]]:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:] + ("" if text.endswith(".") else ".")
+
+
+def _forest(checks: Sequence[Check], title: str, label: Callable[[Check], str] | None = None) -> Figure:
+    """Differences with intervals, one line each; the dotted tick across each line is the bound it must keep."""
+    label = label or _called
+    figure = new_figure(9, 0.9 + 0.42 * len(checks))
+    axes = figure.subplots()
+    for y, c in enumerate(reversed(checks)):
+        colour = GOOD if c.passed else BAD
+        axes.plot([c.gap.low, c.gap.high], [y, y], color=colour, lw=2.4, solid_capstyle="butt")
+        axes.plot(c.gap.mean, y, "o", color=colour, ms=6.5)
+        axes.plot([c.bound, c.bound], [y - 0.28, y + 0.28], color=INK, lw=1.4, ls=":")
+    axes.axvline(0, color=MUTED, lw=1)
+    axes.set_yticks(range(len(checks)), [label(c) for c in reversed(checks)])
+    axes.set_ylim(-0.6, len(checks) - 0.4)
+    axes.set_xlabel("difference (mean, 95 % interval)")
+    axes.set_title(title)
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def _called(c: Check) -> str:
+    return f"{c.name} (n = {c.n})" if c.end == "high" else f"{c.measure}: {c.against}"
+
+
+def _gains(facts: Sequence[Check]) -> Figure:
+    """What tuning gained, on every example set."""
+    return _forest(facts, f"What was gained: {facts[0].measure.what}", lambda c: f"{c.name}, {c.measure.where}")

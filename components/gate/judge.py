@@ -2,25 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from components.common.levels import Entry, Level, Tile
 from components.common.scores import Interval
-from components.gate.compare import Check, check, level, slices
-from components.gate.rules import (
-    Captions,
-    Entry,
-    Found,
-    Gate,
-    Level,
-    Limits,
-    Panel,
-    Predictions,
-    Rivals,
-    Rule,
-    S,
-    Tile,
-)
+from components.gate.compare import LEVEL, Check, check, slices
+from components.gate.rules import Captions, Found, Gate, Limits, Predictions, Rivals, Rule, S
 from components.gate.settings import GateSettings
 from serving.contract.verdict import Verdict
 
@@ -68,7 +56,7 @@ def examine(gate: Gate[S], rivals: Rivals, settings: S) -> Quality:
             mine, theirs = (read.scores(metric, Entry(who)) for who in ("challenger", "champion"))
             fallen += slices(mine, theirs, read.rows(only=metric.only)[by], by, metric, settings)
     floors = {name: floor for name, floor in gate.floors(settings).items() if read.has(floor[0].only)}
-    levels = [row for panel in gate.panels for row in _levels(read, panel, settings)]
+    levels = [row for panel in gate.panels for row in read.levels(panel, LEVEL, settings.seed)]
     return Quality(
         main=checks[0],
         checks=checks,
@@ -90,21 +78,6 @@ def _compared(read: Predictions, rule: Rule, settings: GateSettings) -> Check:
     else:
         theirs = rule.rival(read.rows(rule.mine, metric.only), mine)
     return check(mine, theirs, metric, rule.against, rule.bound, settings, rule.end, rule.name)
-
-
-def _levels(read: Predictions, panel: Panel, settings: GateSettings) -> Iterator[Level]:
-    metrics = {label: metric for label, metric in panel.metrics.items() if read.has(metric.only)}
-    for title, entry in panel.who.items():
-        shown = [(label, metric, read.scores(metric, entry)) for label, metric in metrics.items()]
-        if panel.by and read.has(panel.by[0].only):
-            metric, by = panel.by
-            whole, groups = read.scores(metric, entry), read.rows(only=metric.only)[by]
-            of = groups.reindex(whole.ids)
-            shown += [(str(one), metric, whole.part((of == one).to_numpy())) for one in sorted(groups.unique())]
-        for label, metric, scores in shown:
-            if scores.weights.sum() > 0:
-                key: Level = {"set": panel.title, "who": title, "metric": label, "n": len(scores.ids)}
-                yield {**key, **level(scores, settings, metric.lower)._asdict()}
 
 
 def quality_verdict(found: Quality, settings: GateSettings) -> Verdict:

@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Generic, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
-from components.gate.compare import Check, Metric, Scores, Subset, different
+from components.common.levels import SERVED, Entry, Level, Metric, Panel, Scores, Tables, Tile
+from components.gate.compare import Check, different
 from components.gate.settings import GateSettings
 from serving.contract.errors import SluiceError
 
 RIVALS = ("challenger", "champion", "base")
 S = TypeVar("S", bound=GateSettings)
-Level = dict[str, float | int | str]
-Tile = tuple[str, str, str]
 Limits = dict[str, tuple[float, float]]
 
 
-class Entry(NamedTuple):
-    """Whose outputs: those of the challenger, champion or base, as served or by another system in its table."""
-
-    who: str = "challenger"
-    system: str = "served"
-
-
-SERVED = Entry()
 Constant = Callable[[pd.DataFrame, Scores], Scores]
 """From the challenger's rows [n] and its scores on them to the scores of one output for every example."""
 
@@ -61,19 +52,6 @@ def beaten(metric: Metric, against: str, rival: Entry, s: GateSettings, name: st
     """Better than what is trivial or untrained; nothing trained (``refresh``): at least not worse beyond doubt."""
     end, bound = ("high", -s.tolerance) if s.refresh else ("low", 0.0)
     return Rule(metric, against, rival, bound=bound, end=end, name=name)
-
-
-@dataclass(frozen=True)
-class Panel:
-    """Levels of one picture: every one of ``who`` (by title) in every one of ``metrics`` (by label).
-
-    ``by``: after those a metric of every value that a column has.
-    """
-
-    title: str
-    who: Mapping[str, Entry]
-    metrics: Mapping[str, Metric] = field(default_factory=dict)
-    by: tuple[Metric, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -138,7 +116,7 @@ class Gate(Generic[S]):
     extra: Callable[[Predictions, S], list[Check]] = lambda *_: []
 
 
-class Predictions:
+class Predictions(Tables):
     """The rivals' tables, read as ``gate`` declares them.
 
     Errors: `SluiceError` if a table lacks a column, or they do not hold the same examples: anything else is no paired
@@ -146,42 +124,20 @@ class Predictions:
     """
 
     def __init__(self, gate: Gate[S], rivals: Rivals) -> None:
-        self._gate, self._rivals = gate, rivals
-        for who in RIVALS:
-            if missing := [c for c in gate.columns if c not in rivals.of(who).columns]:
+        super().__init__(gate.example, {who: rivals.of(who) for who in RIVALS}, gate.system)
+        self._outputs = gate.outputs
+        for who, table in self.tables.items():
+            if missing := [c for c in gate.columns if c not in table.columns]:
                 raise SluiceError(f"predictions of the {who}: no column {', '.join(missing)} (see components/evaluate)")
-        asked = {who: set(rivals.of(who)[gate.example]) for who in RIVALS}
+        asked = {who: set(table[gate.example]) for who, table in self.tables.items()}
         for who in RIVALS[1:]:
             if odd := asked["challenger"] ^ asked[who]:
                 raise SluiceError(different("the challenger", f"the {who}", odd))
 
-    def rows(self, entry: Entry = SERVED, only: Subset | None = None) -> pd.DataFrame:
-        """One's rows, indexed by example and in that order. Errors: `SluiceError` if there are none."""
-        gate, table = self._gate, self._rivals.of(entry.who)
-        wanted = [only] if only else []
-        wanted += [Subset(gate.system, entry.system)] if gate.system else []
-        for one in wanted:
-            table = table[one.of(table)]
-        if table.empty:
-            told = ", ".join(f"{one.column} {'' if one.inside else 'not '}{one.value!r}" for one in wanted)
-            raise SluiceError(f"predictions: no rows of {told or 'the ' + entry.who}; evaluate the bundle again")
-        return table.set_index(gate.example).sort_index()
-
-    def scores(self, metric: Metric, entry: Entry = SERVED) -> Scores:
-        """One's scores in a metric."""
-        return metric.of(self.rows(entry, metric.only))
-
-    def has(self, only: Subset | None) -> bool:
-        """Whether there are such rows; all but some of them are of no interest where they are all."""
-        if not only:
-            return True
-        chosen = only.of(self._rivals.challenger)
-        return bool(chosen.any()) and (only.inside or not chosen.all())
-
     def unchanged(self) -> bool:
         """Whether challenger and champion gave the same outputs to every example."""
         one, two = (self.rows(Entry(who)) for who in RIVALS[:2])
-        same = [_plain(one[c]) == _plain(two[c]) for c in self._gate.outputs]
+        same = [_plain(one[c]) == _plain(two[c]) for c in self._outputs]
         return one.index.equals(two.index) and all(same)
 
 

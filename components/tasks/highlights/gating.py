@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from components.common.levels import SERVED, Entry, Metric, Panel, Tile
 from components.gate import rules
-from components.gate.compare import Metric
 from components.gate.settings import GateSettings
 from components.tasks.highlights.evaluating.systems import SYSTEMS, distinct
 from components.tasks.highlights.rouge import PROTOCOL
@@ -27,8 +27,8 @@ SHOWN = {
     "ROUGE-L F": _rouge("rougeLsum", "ROUGE-L F"),
 }
 BASE, LEAD = "base model, untrained head", SYSTEMS["lead"]
-WHO = {"challenger": rules.SERVED, "champion": rules.Entry("champion"), BASE: rules.Entry("base")}
-WHO |= {title: rules.Entry(system=system) for system, title in SYSTEMS.items() if system != "served"}
+WHO = {"challenger": SERVED, "champion": Entry("champion"), BASE: Entry("base")}
+WHO |= {title: Entry(system=system) for system, title in SYSTEMS.items() if system != "served"}
 
 
 class Settings(GateSettings):
@@ -52,15 +52,15 @@ def _rules(s: Settings) -> list[rules.Rule]:
     return [
         rules.gain(MAIN, s),
         rules.held(SECOND, s.tolerance),
-        rules.beaten(MAIN, "the untrained base model", rules.Entry("base"), s),
-        rules.beaten(MAIN, SYSTEMS["lead"], rules.Entry(system="lead"), s, f"{MAIN.name} vs lead"),
-        rules.beaten(MAIN, SYSTEMS["longest"], rules.Entry(system="longest"), s, f"{MAIN.name} vs longest"),
-        rules.Rule(MAIN, SYSTEMS["constant"], rules.Entry(system="constant"), name=f"{MAIN.name} vs constant"),
+        rules.beaten(MAIN, "the untrained base model", Entry("base"), s),
+        rules.beaten(MAIN, SYSTEMS["lead"], Entry(system="lead"), s, f"{MAIN.name} vs lead"),
+        rules.beaten(MAIN, SYSTEMS["longest"], Entry(system="longest"), s, f"{MAIN.name} vs longest"),
+        rules.Rule(MAIN, SYSTEMS["constant"], Entry(system="constant"), name=f"{MAIN.name} vs constant"),
     ]
 
 
 def _facts(_: Settings) -> list[rules.Rule]:
-    others = {"base": rules.Entry("base"), "lead": rules.Entry(system="lead")}
+    others = {"base": Entry("base"), "lead": Entry(system="lead")}
     return [rules.Rule(m, one, others[one], name=f"{m.what} vs {one}") for m in SHOWN.values() for one in others]
 
 
@@ -73,7 +73,7 @@ def _limits(read: rules.Predictions, s: Settings) -> rules.Limits:
     }
 
 
-def _tiles(found: rules.Found, _: Settings) -> list[rules.Tile]:
+def _tiles(found: rules.Found, _: Settings) -> list[Tile]:
     beside = {"base": BASE, "LEAD": LEAD}
     return [tile for name in list(SHOWN)[:2] for tile in found.tile(name, "Test set", name, beside)]
 
@@ -95,7 +95,7 @@ GATE = rules.Gate(
     rules=_rules,
     slices=lambda _: [(MAIN, "source"), (MAIN, "condition")],
     facts=_facts,
-    panels=(rules.Panel("Test set", WHO, SHOWN),),
+    panels=(Panel("Test set", WHO, SHOWN),),
     floors=lambda s: {MAIN.name: (MAIN, s.floor)},
     limits=_limits,
     tiles=_tiles,

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from components.common.levels import SERVED, Entry, Metric, Panel, Scores, Subset, Tile
 from components.gate import rules
-from components.gate.compare import Metric, Scores, Subset
 from components.gate.settings import GateSettings
 from components.tasks.retrieval import trust
 from components.tasks.retrieval.evaluating.ranks import METRICS, label, per_question
@@ -22,11 +22,11 @@ SETS = {
 }
 DENSE, BM25 = "base encoder alone", "BM25"
 WHO = {
-    "challenger, as served": rules.SERVED,
-    "champion, as served": rules.Entry("champion"),
-    "challenger's encoder alone": rules.Entry(system="dense"),
-    DENSE: rules.Entry("base", "dense"),
-    BM25: rules.Entry(system="bm25"),
+    "challenger, as served": SERVED,
+    "champion, as served": Entry("champion"),
+    "challenger's encoder alone": Entry(system="dense"),
+    DENSE: Entry("base", "dense"),
+    BM25: Entry(system="bm25"),
 }
 
 
@@ -79,19 +79,19 @@ def _constant(rows: pd.DataFrame, mine: Scores) -> Scores:
 
 def _facts(s: Settings) -> list[rules.Rule]:
     """What tuning gained, encoder against encoder and against BM25."""
-    mine = {"tuned encoder alone": rules.Entry(system="dense"), "as served": rules.SERVED}
+    mine = {"tuned encoder alone": Entry(system="dense"), "as served": SERVED}
     pairs = [(a, b) for a in mine for b in (DENSE, BM25)]
     metrics = [metric_of(name) for name in (s.metric, s.persona_metric)]
     return [rules.Rule(m, b, WHO[b], mine[a], name=f"{a} vs {b}") for m in metrics for a, b in pairs]
 
 
 def _limits(read: rules.Predictions, s: Settings) -> rules.Limits:
-    served = [read.rows(rules.Entry(who)) for who in ("challenger", "champion")]
+    served = [read.rows(Entry(who)) for who in ("challenger", "champion")]
     mine, theirs = (float(rows["top"].str[0].nunique() / len(rows)) for rows in served)
     return {"distinct first passages, share of the champion's": (mine / max(theirs, 1e-9), s.diversity)}
 
 
-def _tiles(found: rules.Found, s: Settings) -> list[rules.Tile]:
+def _tiles(found: rules.Found, s: Settings) -> list[Tile]:
     beside = {"base": DENSE, "BM25": BM25}
     tiles = [
         one
@@ -122,7 +122,7 @@ GATE = rules.Gate(
     slices=lambda s: [(metric_of(s.metric), "category"), (metric_of(s.persona_metric), "persona")],
     facts=_facts,
     panels=[
-        rules.Panel(title, WHO, {label(m): metric_of(f"{m}_full_{protocol}") for m in METRICS})
+        Panel(title, WHO, {label(m): metric_of(f"{m}_full_{protocol}") for m in METRICS})
         for protocol, (_, _, title) in SETS.items()
     ],
     floors=lambda s: {name: (metric_of(name), least) for name, least in s.floors.items()},

@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from components.common.levels import Entry, Measure, Subset, Tile
 from components.common.scores import Floats, Interval
-from components.gate.compare import LEVEL, Check, Measure, Subset
-from components.gate.rules import Entry, Predictions, Tile
+from components.gate.compare import LEVEL, Check
+from components.gate.rules import Predictions
 from components.gate.settings import GateSettings
 from components.tasks.retrieval.evaluating.calibration import auroc, bins_for, ece_interval, resampled
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
+from components.common.levels import SERVED, Entry, Metric, Panel, Scores, Subset, Tile
 from components.gate import rules
-from components.gate.compare import Metric, Scores, Subset, level
+from components.gate.compare import LEVEL
 from components.gate.settings import GateSettings
 
 
@@ -23,7 +24,7 @@ def _fewer(of: str, errors: str) -> Metric:
 
 
 FEWER, LETTERS = _fewer("words", "errors"), _fewer("characters", "character_errors")
-WHO = {"challenger": rules.SERVED, "champion": rules.Entry("champion"), "base model": rules.Entry("base")}
+WHO = {"challenger": SERVED, "champion": Entry("champion"), "base model": Entry("base")}
 BY = "WER in % by condition"
 LOOP_WORDS, LOOP_TURNS = 4, 4
 CANDIDATES = 40
@@ -54,7 +55,7 @@ def _rules(s: Settings) -> list[rules.Rule]:
                     only=Subset("condition", s.known))  # fmt: skip
     return [
         rules.gain(FEWER, s),
-        rules.beaten(FEWER, "the base model", rules.Entry("base"), s),
+        rules.beaten(FEWER, "the base model", Entry("base"), s),
         rules.Rule(FEWER, "one constant output", constant),
         rules.held(known, s.known_tolerance),
     ]
@@ -75,7 +76,7 @@ def _facts(s: Settings) -> list[rules.Rule]:
     """Fine-tuned against not, in words, on what it was tuned for alone, and in characters."""
     new = replace(FEWER, name=f"fewer_errors_per_100_words_not_{s.known}", where=f"all but {s.known}",
                   only=Subset("condition", s.known, inside=False))  # fmt: skip
-    base, who = rules.Entry("base"), "the base model"
+    base, who = Entry("base"), "the base model"
     return [rules.Rule(m, who, base, name=f"{m.what} than {who}") for m in (FEWER, new, LETTERS)]
 
 
@@ -108,10 +109,10 @@ def loops(text: str) -> bool:
     return False
 
 
-def _tiles(found: rules.Found, s: Settings) -> list[rules.Tile]:
+def _tiles(found: rules.Found, s: Settings) -> list[Tile]:
     beside, gap = {"before": "base model", "champion": "champion"}, found.checks[1].gap
-    letters = (found.read.scores(LETTERS, rules.Entry(who)) for who in ("challenger", "base"))
-    mine, base = (level(scores, s, lower=True).mean for scores in letters)
+    letters = (found.read.scores(LETTERS, Entry(who)) for who in ("challenger", "base"))
+    mine, base = (scores.level(LEVEL, s.seed, lower=True).mean for scores in letters)
     return [
         *found.tile("Word error rate, test", BY, "all", beside, "{:.1f} %"),
         ("Fewer errors per 100 words", f"{gap.mean:+.1f}", f"95 % {gap.low:+.1f} to {gap.high:+.1f}, than before"),
@@ -137,8 +138,8 @@ GATE = rules.Gate(
     slices=lambda _: [(FEWER, "condition"), (FEWER, "speaker")],
     facts=_facts,
     panels=(
-        rules.Panel(BY, WHO, {"all": FEWER}, (FEWER, "condition")),
-        rules.Panel("WER in % by speaker", WHO, by=(FEWER, "speaker")),
+        Panel(BY, WHO, {"all": FEWER}, (FEWER, "condition")),
+        Panel("WER in % by speaker", WHO, by=(FEWER, "speaker")),
     ),
     limits=_limits,
     tiles=_tiles,

@@ -1,5 +1,5 @@
+from components.common.levels import SERVED, Entry, Metric, Panel
 from components.gate import rules
-from components.gate.compare import Metric
 from components.gate.settings import GateSettings
 
 RIGHT = Metric("accuracy_test", "accuracy", "the test set", "right")
@@ -9,9 +9,9 @@ GATE = rules.Gate(
     columns=("id", "right", "half"),
     outputs=("right",),
     captions=rules.Captions("Share of points on the right side.", "Nothing more."),
-    rules=lambda s: [rules.gain(RIGHT, s), rules.beaten(RIGHT, "the untrained model", rules.Entry("base"), s)],
+    rules=lambda s: [rules.gain(RIGHT, s), rules.beaten(RIGHT, "the untrained model", Entry("base"), s)],
     slices=lambda s: [(RIGHT, "half")],
     facts=lambda s: [],
-    panels=[rules.Panel("Test set", {"challenger": rules.SERVED}, {"accuracy": RIGHT})],
+    panels=[Panel("Test set", {"challenger": SERVED}, {"accuracy": RIGHT})],
     tiles=lambda found, s: found.tile("Accuracy", "Test set", "accuracy", {}),
 )
