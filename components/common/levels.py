@@ -183,11 +183,6 @@ class Tables:
                     yield {**key, **scores.level(resamples, seed, metric.lower)._asdict()}
 
 
-def told(level: Level) -> str:
-    """A level in words: mean and, in brackets, its interval."""
-    return f"{level['mean']:.3f} ({level['low']:.3f}–{level['high']:.3f})"
-
-
 def tile(label: str, level: Level) -> Tile:
     """A level as a headline number, its interval below it."""
     return label, f"{level['mean']:.3f}", f"{level['low']:.3f} to {level['high']:.3f}, n = {level['n']}"

@@ -18,6 +18,11 @@ class Interval(NamedTuple):
     high: float
 
 
+def told(mean: float, low: float, high: float, digits: int = 3) -> str:
+    """A mean with its interval in brackets."""
+    return f"{mean:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
 def resampled_means(values: Floats, resamples: int, seed: int) -> Floats:
     """Means of bootstrap samples of the rows (Efron & Tibshirani 1993, ch. 6).
 

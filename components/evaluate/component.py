@@ -22,7 +22,7 @@ def evaluate(
         bundle: Directory of the bundle, loaded as serving loads it; its task says what is measured, and how.
         corpus: Validated corpus (retrieval: passages; transcription: audio; highlights: sentences).
         examples: Validated examples with the split test (questions; utterances; summaries).
-        settings: Section "evaluate" (components/evaluate/settings.py and the task's own beside it).
+        settings: Section "evaluate" (components/evaluate/evaluated.py and the task's own beside it).
         predictions: What was answered to every example, and how well (parquet).
         metrics: Figures named with their protocol.
         report: Page with scores, slices and what goes wrong.

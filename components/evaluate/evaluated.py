@@ -1,12 +1,23 @@
-"""What the evaluation of any task comes to."""
+"""What may be set about every evaluation, and what it comes to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 import pandas as pd
+from pydantic import Field
 
 from components.common.page import Page
+from components.common.step import Settings
+
+
+class EvaluateSettings(Settings):
+    """Section ``evaluate``: resamples of an interval, examples shown, threads of the model; tasks add their own."""
+
+    resamples: int = Field(2000, ge=100, le=100_000)
+    examples: int = Field(12, ge=0, le=200)
+    threads: int = Field(2, ge=1)
+    seed: int = 0
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from components.common.page import Page, badge, page_data
+from components.common.scores import told
 from serving.contract.errors import SluiceError
 from serving.contract.files import home
 from serving.contract.verdict import Verdict, write_verdicts
@@ -102,5 +103,5 @@ def _levels(headline: Mapping[str, Any]) -> list[dict[str, object]]:
     table: dict[tuple[str, str], dict[str, object]] = {}
     for r in headline["levels"]:
         line = table.setdefault((r["set"], r["who"]), {"set": r["set"], "who": r["who"], headline["unit"]: r["n"]})
-        line[r["metric"]] = f"{r['mean']:.3f} ({r['low']:.3f}–{r['high']:.3f})"
+        line[r["metric"]] = told(r["mean"], r["low"], r["high"])
     return list(table.values())

@@ -8,7 +8,8 @@ from components.common.page import page_data
 from components.gate.gate import judge_files
 from components.gate.judge import examine, quality_verdict
 from components.gate.rules import Rivals
-from components.tasks.retrieval.gating import GATE, Settings, metric_of
+from components.tasks.retrieval.evaluating.ranks import metric_of
+from components.tasks.retrieval.gating import GATE, Settings
 from serving.contract.errors import SluiceError
 from serving.contract.verdict import Verdict, read_verdicts, write_verdicts
 

@@ -12,7 +12,7 @@ from pydantic import Field
 from components.common.levels import SERVED, Entry, Metric, Panel, Tile
 from components.gate import rules
 from components.gate.settings import GateSettings
-from components.tasks.highlights.evaluating.systems import SYSTEMS, distinct
+from components.tasks.highlights.evaluating.systems import SHOWN, SYSTEMS, distinct
 from components.tasks.highlights.rouge import PROTOCOL
 
 
@@ -21,11 +21,6 @@ def _rouge(column: str, what: str) -> Metric:
 
 
 MAIN, SECOND = _rouge("rouge12", "mean of ROUGE-1 and ROUGE-2"), _rouge("rouge2", "ROUGE-2")
-SHOWN = {
-    "ROUGE-1 F": _rouge("rouge1", "ROUGE-1 F"),
-    "ROUGE-2 F": _rouge("rouge2", "ROUGE-2 F"),
-    "ROUGE-L F": _rouge("rougeLsum", "ROUGE-L F"),
-}
 BASE, LEAD = "base model, untrained head", SYSTEMS["lead"]
 WHO = {"challenger": SERVED, "champion": Entry("champion"), BASE: Entry("base")}
 WHO |= {title: Entry(system=system) for system, title in SYSTEMS.items() if system != "served"}

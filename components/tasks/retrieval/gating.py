@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from functools import partial
-
 import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from components.common.levels import SERVED, Entry, Metric, Panel, Scores, Subset, Tile
+from components.common.levels import SERVED, Entry, Panel, Scores, Tile
 from components.gate import rules
 from components.gate.settings import GateSettings
 from components.tasks.retrieval import trust
-from components.tasks.retrieval.evaluating.ranks import METRICS, label, per_question
-from serving.contract.errors import SluiceError
+from components.tasks.retrieval.evaluating.ranks import METRICS, SETS, label, metric_of
 
-SETS = {
-    "withheld": ("test", "the test set", "Test set"),
-    "persona": ("persona", "users' questions", "Users' own words"),
-}
 DENSE, BM25 = "base encoder alone", "BM25"
 WHO = {
     "challenger, as served": SERVED,
@@ -46,18 +38,6 @@ class Settings(GateSettings):
     confidence_ece: float = Field(0.08, gt=0, le=1)
     confidence_questions: int = Field(40, ge=2)
     floors: dict[str, float] = {"mrr_full_withheld": 0.3, "recall@10_full_withheld": 0.5, "recall@10_full_persona": 0.3}
-
-
-def metric_of(name: str) -> Metric:
-    """``mrr_full_withheld`` as it is read out of ranks. Errors: `SluiceError` for a name of another form."""
-    found = re.fullmatch(r"(mrr|recall@\d+|ndcg@\d+)_full_(withheld|persona)", name)
-    if not found:
-        raise SluiceError(
-            f"gate: no metric {name!r}; write mrr, recall@K or ndcg@K, then _full_withheld or _full_persona"
-        )
-    name_of_set, where, _ = SETS[found[2]]
-    score = partial(per_question, metric=found[1])
-    return Metric(name, label(found[1]), where, "rank", score, only=Subset("set", name_of_set))
 
 
 def _rules(s: Settings) -> list[rules.Rule]:

@@ -11,19 +11,12 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from components.common.levels import SERVED, Entry, Metric, Panel, Scores, Subset, Tile
+from components.common.levels import SERVED, Entry, Panel, Scores, Subset, Tile
 from components.gate import rules
 from components.gate.compare import LEVEL
 from components.gate.settings import GateSettings
+from components.tasks.transcription.evaluating.hear import FEWER, LETTERS
 
-
-def _fewer(of: str, errors: str) -> Metric:
-    what = f"fewer errors per 100 {of}"
-    name = f"{what.replace(' ', '_')}_test"
-    return Metric(name, what, "the test set", errors, scale=100.0, lower=True, weights=of)
-
-
-FEWER, LETTERS = _fewer("words", "errors"), _fewer("characters", "character_errors")
 WHO = {"challenger": SERVED, "champion": Entry("champion"), "base model": Entry("base")}
 BY = "WER in % by condition"
 LOOP_WORDS, LOOP_TURNS = 4, 4

@@ -6,8 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from components.evaluate.evaluated import Evaluated
-from components.evaluate.settings import EvaluateSettings
+from components.evaluate.evaluated import Evaluated, EvaluateSettings
 
 MOST, LONGEST = 60, 60
 

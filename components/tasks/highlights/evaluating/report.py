@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from components.common.page import COLOURS, Page, new_figure, table_html
-from components.common.scores import interval
-from components.tasks.highlights.evaluating.systems import SYSTEMS
+from components.common.levels import SERVED, Entry, Level, Panel, Tables, Tile, picture, tile
+from components.common.page import Page, table_html
+from components.common.scores import interval, told
+from components.tasks.highlights.evaluating.systems import SHOWN, SYSTEMS
 from components.tasks.highlights.rouge import PROTOCOL
 from components.tasks.highlights.tables import Document
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from components.tasks.highlights.evaluating import Settings
 
-NAMES = {"rouge1": "ROUGE-1 F", "rouge2": "ROUGE-2 F", "rougeLsum": "ROUGE-L F"}
 SCORES = (
     "ROUGE F1 against one reference a document (rouge-score, Porter's stemmer; ROUGE-L at summary level), with 95 % "
     "bootstrap intervals over documents. All systems keep the same rules of length (at most 30 % of the words), except "
@@ -30,11 +28,14 @@ def build(
     found: pd.DataFrame, test: Sequence[Document], named: dict[str, float], settings: Settings
 ) -> tuple[Page, list[tuple[str, str]]]:
     """The page, and what of it the release report repeats: bullets beside the references."""
-    rows = levels(found, settings)
+    in_order = found.assign(at=found.groupby("system").cumcount())
+    read = Tables("at", {SERVED.who: in_order}, "system")
+    who = {title: Entry(system=system) for system, title in SYSTEMS.items()}
+    rows = list(read.levels(Panel("Test set", who, SHOWN), settings.resamples, settings.seed))
     page = Page("Evaluation", "The very bundle that would be served, on documents it has never seen.")
     page.tiles(_tiles(rows, named))
-    page.heading("Scores").figure(scores(rows), SCORES)
-    page.details("The same in numbers", table_html(rows))
+    page.heading("Scores").figure(picture(rows), SCORES)
+    page.details("The same in numbers", table_html([{k: v for k, v in row.items() if k != "set"} for row in rows]))
     page.heading("By source").table(by_slice(found, settings))
     shown = pick(found, test, settings.examples)
     tables = [beside(document, found) for document in shown]
@@ -44,46 +45,10 @@ def build(
     return page, [("Bullets beside the references", "".join(tables[:3]))]
 
 
-def levels(found: pd.DataFrame, settings: Settings) -> list[dict[str, object]]:
-    """Mean and 95 % interval of every system and score."""
-    rows: list[dict[str, object]] = []
-    for system, title in SYSTEMS.items():
-        part = found[found["system"] == system]
-        for score, name in NAMES.items():
-            mean, low, high = interval(part[score].to_numpy(), settings.resamples, settings.seed)
-            rows.append({"who": title, "metric": name, "n": len(part), "mean": mean, "low": low, "high": high})
-    return rows
-
-
-def _tiles(rows: list[dict[str, object]], named: dict[str, float]) -> list[tuple[str, object, str]]:
-    mine = {r["metric"]: r for r in rows if r["who"] == SYSTEMS["served"]}
-    tiles: list[tuple[str, object, str]] = [
-        (
-            name,
-            f"{mine[name]['mean']:.3f}",
-            f"{mine[name]['low']:.3f} to {mine[name]['high']:.3f}, n = {mine[name]['n']}",
-        )
-        for name in NAMES.values()
-    ]
-    shorter = 1 - named["length_ratio_test"]
+def _tiles(rows: list[Level], named: dict[str, float]) -> list[Tile]:
+    tiles = [tile(row["metric"], row) for row in rows if row["who"] == SYSTEMS["served"]]
     lead = named[f"lead_rouge1_{PROTOCOL}_test"]
-    return [*tiles, ("Shorter", f"{shorter:.0%}", f"LEAD has ROUGE-1 {lead:.3f}")]
-
-
-def scores(rows: list[dict[str, object]]) -> Figure:
-    """One panel a score: every system's mean with its interval."""
-    figure = new_figure(9.0, 2.9)
-    panels = figure.subplots(1, len(NAMES), sharey=True)
-    for panel, name in zip(panels, NAMES.values(), strict=True):
-        mine = [r for r in rows if r["metric"] == name][::-1]
-        for at, row in enumerate(mine):
-            mean, low, high = (float(str(row[key])) for key in ("mean", "low", "high"))
-            colour = COLOURS[0] if row["who"] == SYSTEMS["served"] else COLOURS[5]
-            panel.errorbar(mean, at, xerr=[[mean - low], [high - mean]], fmt="o", color=colour, capsize=3)
-        panel.set_yticks(range(len(mine)), [str(r["who"]) for r in mine])
-        panel.set(title=name)
-        panel.set_xlim(left=0)
-    return figure
+    return [*tiles, ("Shorter", f"{1 - named['length_ratio_test']:.0%}", f"LEAD has ROUGE-1 {lead:.3f}")]
 
 
 def by_slice(found: pd.DataFrame, settings: Settings) -> list[dict[str, object]]:
@@ -91,14 +56,14 @@ def by_slice(found: pd.DataFrame, settings: Settings) -> list[dict[str, object]]
     served = found[found["system"] == "served"]
     rows: list[dict[str, object]] = []
     for (source, condition), part in served.groupby(["source", "condition"]):
-        mean, low, high = interval(part["rouge12"].to_numpy(), settings.resamples, settings.seed)
+        score = interval(part["rouge12"].to_numpy(), settings.resamples, settings.seed)
         lead = found[(found["system"] == "lead") & found["document_id"].isin(part["document_id"])]["rouge12"].mean()
         rows.append(
             {
                 "source": source,
                 "condition": condition,
                 "documents": len(part),
-                "mean of ROUGE-1 and -2": f"{mean:.3f} ({low:.3f}–{high:.3f})",
+                "mean of ROUGE-1 and -2": told(*score),
                 "the same of LEAD": float(lead),
                 "share of the words": float(part["length_ratio"].mean()),
                 "redundancy": float(part["redundancy"].mean()),

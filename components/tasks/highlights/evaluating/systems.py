@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from components.common.levels import Metric
 from components.tasks.highlights.oracle import oracle
 from components.tasks.highlights.rouge import PROTOCOL, Reference, rouge, tokens
 from components.tasks.highlights.tables import Document
@@ -25,6 +26,10 @@ SYSTEMS = {
     "longest": "longest sentences",
     "constant": "one constant output",
     "oracle": "oracle: the best choice there is",
+}
+SHOWN = {
+    name: Metric(f"{score}_{PROTOCOL}_test", name, "the test set", score)
+    for name, score in {"ROUGE-1 F": "rouge1", "ROUGE-2 F": "rouge2", "ROUGE-L F": "rougeLsum"}.items()
 }
 SCORES = ("rouge1", "rouge2", "rouge12", "rougeLsum", "length_ratio", "redundancy")
 REFERENCES = 60

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 from pydantic import Field
 
-from components.evaluate.evaluated import Evaluated
-from components.evaluate.settings import EvaluateSettings
+from components.evaluate.evaluated import Evaluated, EvaluateSettings
 from serving.contract.bundle import Bundle
 from serving.contract.errors import SluiceError
 
@@ -32,19 +31,19 @@ def evaluate(bundle: Path, corpus: Path, examples: Path, settings: Settings) -> 
     """
     from components.tasks.retrieval.evaluating.measure import PROTOCOL, predict, read
     from components.tasks.retrieval.evaluating.report import Evaluation, build
-    from components.tasks.retrieval.evaluating.summary import Confidence, figures, summarise, summarise_answers
+    from components.tasks.retrieval.evaluating.summary import Confidence, figures, levels, summarise_answers
 
     texts, asked_ = read(corpus, examples)
     found = predict(bundle, texts, asked_, settings.threads)
-    summary = summarise(found, settings.resamples, settings.seed)
+    scores, slices = levels(found, settings.resamples, settings.seed)
     there = [name for name in PROTOCOL if name in set(found["set"])]
     rest = (settings.bins, settings.resamples, settings.seed)
     confidence = {name: Confidence(found, name, *rest) for name in there}
     answered = summarise_answers(found, asked_, texts, settings.resamples, settings.seed)
-    shown = Evaluation(Bundle.read(bundle), texts, asked_, found, summary, confidence, answered)
+    shown = Evaluation(Bundle.read(bundle), texts, asked_, found, scores, slices, confidence, answered)
     sizes = found.groupby("set")["question_id"].nunique()
     counts = {"passages": len(texts), **{f"{name} questions": int(sizes[name]) for name in confidence}}
-    return Evaluated(found, figures(summary, confidence, answered), build(shown, settings.examples), counts)
+    return Evaluated(found, figures(scores, confidence, answered), build(shown, settings.examples), counts)
 
 
 def asked(corpus: Path, examples: Path) -> list[dict[str, Any]]:

@@ -1,12 +1,21 @@
-"""Scores of rankings: pure functions on arrays."""
+"""Scores of rankings, and how the metrics are called that they make."""
 
 from __future__ import annotations
+
+import re
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from components.common.levels import Metric, Subset
 from components.common.scores import Floats
+from serving.contract.errors import SluiceError
 
+SETS = {
+    "withheld": ("test", "the test set", "Test set"),
+    "persona": ("persona", "users' questions", "Users' own words"),
+}
 METRICS = ("recall@1", "recall@5", "recall@10", "mrr", "ndcg@10")
 
 
@@ -29,3 +38,15 @@ def per_question(rank: NDArray[np.integer], metric: str) -> Floats:
         raise ValueError(f"no metric {metric!r}; known: mrr, recall@K, ndcg@K")
     found = rank <= int(digits)
     return found.astype(np.float64) if kind == "recall" else np.where(found, 1.0 / np.log2(rank + 1.0), 0.0)
+
+
+def metric_of(name: str) -> Metric:
+    """``mrr_full_withheld`` as it is read out of ranks. Errors: `SluiceError` for a name of another form."""
+    found = re.fullmatch(r"(mrr|recall@\d+|ndcg@\d+)_full_(withheld|persona)", name)
+    if not found:
+        raise SluiceError(
+            f"gate: no metric {name!r}; write mrr, recall@K or ndcg@K, then _full_withheld or _full_persona"
+        )
+    name_of_set, where, _ = SETS[found[2]]
+    score = partial(per_question, metric=found[1])
+    return Metric(name, label(found[1]), where, "rank", score, only=Subset("set", name_of_set))

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from components.common.page import Page
-from components.common.scores import Interval
-from components.tasks.retrieval.evaluating import pictures
+from components.common.levels import Level, picture, tile
+from components.common.page import COLOURS, MUTED, Page, new_figure
+from components.common.scores import Interval, told
 from components.tasks.retrieval.evaluating.failures import by_property, count_modes, explain
+from components.tasks.retrieval.evaluating.ranks import METRICS, label
 from components.tasks.retrieval.evaluating.summary import Confidence
 from serving.contract.bundle import Bundle
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ANSWERS = (
     "Up to three sentences of the first sources against the gold sentence, on the served index, abstained from or not: "
     "exact match, F1 over words (SQuAD's), and whether the gold sentence is in it, with 95 % bootstrap intervals."
 )
+NAMES = {
+    "served": "served (fused)",
+    "dense": "dense alone",
+    "bm25": "BM25 alone",
+    "test": "Test set, own sentence withheld",
+    "persona": "Persona set, on the served index",
+    **{metric: label(metric) for metric in METRICS},
+}
 CAPTIONS = {
     "scores": "Means with 95 % bootstrap intervals, full ranking over all passages. Test questions are sentences of "
     "the documentation, which are cut out of the searched texts; persona questions are in users' own words.",
@@ -34,7 +47,8 @@ class Evaluation:
     passages: pd.DataFrame
     questions: pd.DataFrame
     predictions: pd.DataFrame
-    summary: pd.DataFrame
+    scores: list[Level]
+    slices: list[Level]
     confidence: dict[str, Confidence]
     answers: dict[str, Interval]
 
@@ -45,42 +59,38 @@ def build(found: Evaluation, examples: int) -> Page:
     _headline(page, found)
     if "persona" not in found.confidence:
         page.text("No persona question has its answer in this source, so all figures are of the test set.")
-    page.heading("Scores").figure(pictures.scores(found.summary), CAPTIONS["scores"])
-    page.details("All scores in numbers", Page("").table(_numbers(found.summary)).body())
-    page.heading("By slice").figure(pictures.slices(found.summary), CAPTIONS["slices"])
-    page.heading("Can its confidence be trusted?").figure(pictures.trust(found.confidence), CAPTIONS["trust"])
+    page.heading("Scores").figure(picture(found.scores, NAMES, 1.04), CAPTIONS["scores"])
+    page.details("All scores in numbers", Page("").table(_numbers(found.scores)).body())
+    page.heading("By slice").figure(
+        picture(found.slices, NAMES, 1.04, "mean reciprocal rank", slices=True), CAPTIONS["slices"]
+    )
+    page.heading("Can its confidence be trusted?").figure(_trust_picture(found.confidence), CAPTIONS["trust"])
     page.table(_trust(found.confidence))
     page.heading("Is the extracted answer the right sentence?").text(ANSWERS)
-    page.table([{"figure": name, "score": _told(interval)} for name, interval in found.answers.items()])
+    page.table([{"figure": name, "score": told(*interval)} for name, interval in found.answers.items()])
     _failures(page, found, examples)
     return page
 
 
 def _headline(page: Page, found: Evaluation) -> None:
-    served = found.summary[(found.summary["by"] == "all") & (found.summary["retriever"] == "served")]
-    cells = {(row["set"], row["metric"]): row for row in served.to_dict("records")}
-    tiles = []
-    for label, key in (
-        ("Recall@10, test", ("test", "recall@10")),
-        ("Reciprocal rank, test", ("test", "mrr")),
-        ("Recall@10, personas", ("persona", "recall@10")),
-        ("Reciprocal rank, personas", ("persona", "mrr")),
-    ):
-        if not (row := cells.get(key)):
-            continue
-        tiles.append((label, f"{row['mean']:.3f}", f"{row['low']:.3f} to {row['high']:.3f}, n = {row['n']}"))
-    page.tiles(tiles)
+    served = {(row["set"], row["metric"]): row for row in found.scores if row["who"] == "served"}
+    wanted = {
+        "Recall@10, test": ("test", "recall@10"),
+        "Reciprocal rank, test": ("test", "mrr"),
+        "Recall@10, personas": ("persona", "recall@10"),
+        "Reciprocal rank, personas": ("persona", "mrr"),
+    }
+    page.tiles([tile(label, served[key]) for label, key in wanted.items() if key in served])
 
 
-def _numbers(summary: pd.DataFrame) -> list[dict[str, object]]:
-    whole = summary[summary["by"] == "all"].copy()
-    whole["score"] = [f"{r.mean:.3f} ({r.low:.3f}–{r.high:.3f})" for r in whole.itertuples()]
-    wide = whole.pivot(index=["set", "retriever"], columns="metric", values="score").reset_index()
+def _numbers(scores: list[Level]) -> list[dict[str, object]]:
+    table = (
+        pd.DataFrame(scores)
+        .assign(score=[told(r["mean"], r["low"], r["high"]) for r in scores])
+        .rename(columns={"who": "retriever"})
+    )
+    wide = table.pivot(index=["set", "retriever"], columns="metric", values="score").reset_index()
     return [{str(k): v for k, v in row.items()} for row in wide.to_dict("records")]
-
-
-def _told(figure: Interval) -> str:
-    return f"{figure.mean:.3f} ({figure.low:.3f}–{figure.high:.3f})"
 
 
 def _trust(confidence: dict[str, Confidence]) -> list[dict[str, object]]:
@@ -97,7 +107,7 @@ def _trust(confidence: dict[str, Confidence]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for title, name in (spread | names).items():
         values = {k: getattr(c, name) for k, c in confidence.items()}
-        rows.append({"figure": title, **{k: _told(v) if name in spread.values() else v for k, v in values.items()}})
+        rows.append({"figure": title, **{k: told(*v) if name in spread.values() else v for k, v in values.items()}})
     return [*rows, {"figure": "area under risk over coverage", **{k: c.curve.area for k, c in confidence.items()}}]
 
 
@@ -108,7 +118,7 @@ def _failures(page: Page, found: Evaluation, examples: int) -> None:
         page.text("No question of either set has a wrong first passage.")
         return
     rows = count_modes(misses)
-    page.figure(pictures.modes(rows), "Every wrong first passage, by the first reason that the data supports.")
+    page.figure(_modes_picture(rows), "Every wrong first passage, by the first reason that the data supports.")
     page.table(rows)
     properties = by_property(found.predictions, found.passages, found.questions)
     page.details("Share missed, by what the wanted passage is", Page("").table(properties).body())
@@ -116,3 +126,36 @@ def _failures(page: Page, found: Evaluation, examples: int) -> None:
     worst = misses.sort_values(["confidence", "question"], ascending=[False, True]).head(examples)
     columns = ["question", "wanted", "found", "rank", "confidence", "mode"]
     page.table([{str(k): v for k, v in row.items()} for row in worst[columns].to_dict("records")])
+
+
+def _trust_picture(confidence: dict[str, Confidence]) -> Figure:
+    """Reliability on the left, risk over coverage with the chosen threshold on the right."""
+    figure = new_figure(9, 4.1)
+    left, right = figure.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--", label="perfect")
+    for i, (name, found) in enumerate(confidence.items()):
+        colour = COLOURS[i]
+        x, y, n = zip(*found.bins, strict=True)
+        left.plot(x, y, "o-", ms=4, color=colour, label=f"{name}, ECE {found.ece.mean:.3f} ({n[0]} a bin)")
+        right.plot(found.curve.coverage, found.curve.risk, color=colour, label=f"{name}, area {found.curve.area:.3f}")
+        right.plot(found.coverage, found.risk_answered, "o", color=colour, ms=7)
+    left.set(title="Is confidence right?", xlabel="confidence", ylabel="share of first passages right", ylim=(0, 1.02))
+    right.set(title="What abstaining buys", xlabel="share of questions answered", ylabel="share of answers wrong")
+    right.set_ylim(bottom=0)
+    for axes in (left, right):
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2))
+    return figure
+
+
+def _modes_picture(rows: list[dict[str, object]]) -> Figure:
+    """How many misses each failure mode explains."""
+    figure = new_figure(9, 0.7 + 0.32 * len(rows))
+    axes = figure.subplots()
+    names = [str(row["mode"]) for row in rows][::-1]
+    counts = [int(row["misses"]) for row in rows][::-1]  # type: ignore[call-overload]
+    axes.barh(names, counts, color=COLOURS[0], height=0.62)
+    for i, count in enumerate(counts):
+        axes.text(count, i, f" {count}", va="center")
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("questions whose first passage is wrong")
+    return figure

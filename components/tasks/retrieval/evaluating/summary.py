@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
+from components.common.levels import SERVED, Entry, Level, Panel, Tables
 from components.common.scores import Interval, intervals
 from components.tasks.retrieval.evaluating import answers
 from components.tasks.retrieval.evaluating.calibration import (
@@ -20,36 +19,26 @@ from components.tasks.retrieval.evaluating.calibration import (
     risk_coverage,
 )
 from components.tasks.retrieval.evaluating.measure import NOWHERE, PROTOCOL, RETRIEVERS
-from components.tasks.retrieval.evaluating.ranks import METRICS, per_question
+from components.tasks.retrieval.evaluating.ranks import METRICS, metric_of
 
 ENDS = {"test": "withheld", "persona": "persona_held_out"}
 """How the names of confidence's figures end: none of it was fitted on the questions that they are of."""
 
 
-def summarise(predictions: pd.DataFrame, resamples: int, seed: int) -> pd.DataFrame:
-    """Scores by set and slice.
-
-    Out: one row a (set, by, slice, retriever, metric) with n, mean, low and high (95 % percentile bootstrap); ``by`` is
-    all, category or persona.
-    """
-    rows = []
-    for name, by, part, table in _slices(predictions):
-        ranks = table.pivot(index="question_id", columns="retriever", values="rank")
-        columns = [(r, m) for r in RETRIEVERS for m in METRICS]
-        values = np.column_stack([per_question(ranks[r].to_numpy(), m) for r, m in columns])
-        for (retriever, metric), (mean, low, high) in zip(columns, intervals(values, resamples, seed), strict=True):
-            key = {"set": name, "by": by, "slice": part, "retriever": retriever, "metric": metric}
-            rows.append({**key, "n": len(ranks), "mean": mean, "low": low, "high": high})
-    return pd.DataFrame(rows)
-
-
-def _slices(predictions: pd.DataFrame) -> Iterator[tuple[str, str, str, pd.DataFrame]]:
-    for name, table in predictions[predictions["set"] != NOWHERE].groupby("set"):
-        yield str(name), "all", "all", table
-        for by in ("category", "persona"):
-            for part, some in table.groupby(by):
-                if part:
-                    yield str(name), by, str(part), some
+def levels(predictions: pd.DataFrame, resamples: int, seed: int) -> tuple[list[Level], list[Level]]:
+    """Every score of every retriever on both sets, and the reciprocal ranks by category and by persona."""
+    read = Tables("question_id", {SERVED.who: predictions}, "retriever")
+    who = {retriever: Entry(system=retriever) for retriever in RETRIEVERS}
+    whole = [
+        Panel(name, who, {m: metric_of(f"{m}_full_{protocol}") for m in METRICS}) for name, protocol in PROTOCOL.items()
+    ]
+    parts = [
+        Panel("By category (test)", who, by=(metric_of("mrr_full_withheld"), "category")),
+        Panel("By persona", who, by=(metric_of("mrr_full_persona"), "persona")),
+    ]
+    found = ([row for panel in panels for row in read.levels(panel, resamples, seed)] for panels in (whole, parts))
+    scores, slices = found
+    return scores, slices
 
 
 class Confidence:
@@ -117,15 +106,12 @@ def summarise_answers(
     return found
 
 
-def figures(
-    summary: pd.DataFrame, confidence: dict[str, Confidence], answered: dict[str, Interval]
-) -> dict[str, float]:
+def figures(scores: list[Level], confidence: dict[str, Confidence], answered: dict[str, Interval]) -> dict[str, float]:
     """Flat named figures: ``mrr_full_withheld`` is the served ranking's, others carry the retriever as a prefix."""
-    whole = summary[summary["by"] == "all"]
     named: dict[str, float] = {}
-    for row in whole.to_dict("records"):
-        prefix = "" if row["retriever"] == "served" else f"{row['retriever']}_"
-        named[f"{prefix}{row['metric']}_full_{PROTOCOL[row['set']]}"] = float(row["mean"])
+    for row in sorted(scores, key=lambda row: str(row["set"])):
+        prefix = "" if row["who"] == "served" else f"{row['who']}_"
+        named[f"{prefix}{row['metric']}_full_{PROTOCOL[row['set']]}"] = row["mean"]
     for name, found in confidence.items():
         named |= found.figures(ENDS[name])
     return named | {name: interval.mean for name, interval in answered.items()}

@@ -8,8 +8,7 @@ from typing import Any
 
 from pydantic import Field
 
-from components.evaluate.evaluated import Evaluated
-from components.evaluate.settings import EvaluateSettings
+from components.evaluate.evaluated import Evaluated, EvaluateSettings
 from serving.contract.errors import SluiceError
 
 MOST, LONGEST = 60, 6.0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from components.common.levels import Metric
 from components.tasks.transcription.words import edits, normalise, unit_of
 from serving.contract.errors import SluiceError
 
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 
 RATE = 16_000
 COLUMNS = ("recording_id", "speaker", "seconds")
+
+
+def _fewer(of: str, errors: str) -> Metric:
+    what = f"fewer errors per 100 {of}"
+    name = f"{what.replace(' ', '_')}_test"
+    return Metric(name, what, "the test set", errors, scale=100.0, lower=True, weights=of)
+
+
+FEWER, LETTERS = _fewer("words", "errors"), _fewer("characters", "character_errors")
 
 
 def read(corpus: Path, examples: Path, split: str) -> pd.DataFrame:

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from components.common.page import Page, svg
-from components.tasks.transcription.evaluating import pictures
+from components.common.levels import SERVED, Level, Panel, Tables, picture
+from components.common.page import COLOURS, INK, Page, legend_below, new_figure, svg, table_html
+from components.common.scores import told
+from components.tasks.transcription.evaluating.hear import FEWER
 from components.tasks.transcription.words import unit_of
+from serving.transcription.mel import HOP, RATE, log_mel
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from components.tasks.transcription.evaluating import Settings
 
+EDITS = ("substitutions", "deletions", "insertions")
+LINES, LETTER = 3, 0.011
+"""Rows for the words under a spectrogram, so that short ones do not overlap; a letter's width as a share of it."""
 SLICES = (
     "Edits over words said, in percent, with 95 % bootstrap intervals over utterances. A wide interval is a small "
     "slice, not a bad one."
@@ -32,45 +40,56 @@ def build(
 ) -> tuple[Page, list[tuple[str, str]]]:
     """The page, and what of it the release report repeats: the spectrogram with the transcript."""
     page = Page("Evaluation", "The very bundle that would be served, on recordings it has never heard.")
-    mean, low, high = pictures.percent(found, settings.resamples, settings.seed)
+    rows = levels(found, settings)
+    whole = rows[0]
     unit = unit_of(settings.language)
     sizes = f"{len(found)} utterances, {int(found['words'].sum())} {unit}s"
     page.tiles(
         [
             (
                 f"{unit.capitalize()} error rate",
-                f"{mean:.1f} %",
-                f"{low:.1f} to {high:.1f}; {sizes}",
+                f"{whole['mean']:.1f} %",
+                f"{whole['low']:.1f} to {whole['high']:.1f}; {sizes}",
             ),
             ("Character error rate", f"{100 * named['cer_test']:.1f} %", "spaces count as characters"),
             ("Speed", f"{named['audio_s_per_s_test']:.0f} x", "seconds of sound a second, this machine"),
         ]
     )
-    page.heading("By condition and speaker").figure(pictures.slices(found, settings.resamples, settings.seed), SLICES)
-    page.details("The same in numbers", Page("").table(numbers(found, settings)).body())
+    page.heading("By condition and speaker").figure(picture(rows, label="word error rate, %", slices=True), SLICES)
+    page.details("The same in numbers", Page("").table(numbers(found, rows)).body())
     showcase = _one(found, table, results)
     page.heading("What it hears").text(showcase)
-    page.heading("Where it goes wrong").figure(pictures.kinds(found), KINDS)
+    page.heading("Where it goes wrong").figure(_kinds_picture(found), KINDS)
     page.table(confusions(found), "Words most often heard as others, missed (heard: –) or added (said: –)")
     worst = found.assign(rate=found["errors"] / found["words"].clip(lower=1))
     worst = worst[worst["errors"] > 0].sort_values(["rate", "utterance_id"], ascending=[False, True])
     columns = ["utterance_id", "speaker", "condition", "said", "heard", "errors", "words"]
-    rows = worst.head(settings.examples)[columns].to_dict("records")
-    page.heading("Worst utterances", 3).table([{str(k): v for k, v in row.items()} for row in rows])
+    shown = worst.head(settings.examples)[columns].to_dict("records")
+    page.heading("Worst utterances", 3).table([{str(k): v for k, v in row.items()} for row in shown])
     return page, [("What it hears", showcase)]
 
 
-def numbers(found: pd.DataFrame, settings: Settings) -> list[dict[str, object]]:
-    """Word error rate with its interval, all together and for every slice."""
-    parts: list[tuple[str, str, pd.DataFrame]] = [("all", "all", found)]
-    parts += [(by, str(name), rows) for by in ("condition", "speaker") for name, rows in found.groupby(by)]
-    rows: list[dict[str, object]] = []
-    for by, name, part in parts:
-        mean, low, high = pictures.percent(part, settings.resamples, settings.seed)
-        edits = {kind: int(part[kind].sum()) for kind in pictures.EDITS}
+def levels(found: pd.DataFrame, settings: Settings) -> list[Level]:
+    """Error rate in percent, all together, by condition and by speaker."""
+    read, who = Tables("utterance_id", {SERVED.who: found}), {"as served": SERVED}
+    panels = (
+        Panel("By condition", who, {"all": FEWER}, (FEWER, "condition")),
+        Panel("By speaker", who, by=(FEWER, "speaker")),
+    )
+    return [row for panel in panels for row in read.levels(panel, settings.resamples, settings.seed)]
+
+
+def numbers(found: pd.DataFrame, rows: list[Level]) -> list[dict[str, object]]:
+    """The levels with the sizes of their slices and the kinds of errors."""
+    numbers: list[dict[str, object]] = []
+    for row in rows:
+        by = "all" if row is rows[0] else str(row["set"]).removeprefix("By ")
+        part = found if by == "all" else found[found[by] == row["metric"]]
+        edits = {kind: int(part[kind].sum()) for kind in EDITS}
         size = {"utterances": len(part), "words": int(part["words"].sum())}
-        rows.append({"by": by, "slice": name, **size, "WER, %": f"{mean:.1f} ({low:.1f}–{high:.1f})", **edits})
-    return rows
+        rate = told(row["mean"], row["low"], row["high"], 1)
+        numbers.append({"by": by, "slice": row["metric"], **size, "WER, %": rate, **edits})
+    return numbers
 
 
 def _one(found: pd.DataFrame, table: pd.DataFrame, results: list[dict[str, Any]]) -> str:
@@ -83,10 +102,8 @@ def _one(found: pd.DataFrame, table: pd.DataFrame, results: list[dict[str, Any]]
     title = (
         f"{one['utterance_id']}: {one['speaker']}, {one['condition']}; {one['errors']} of {one['words']} words wrong"
     )
-    figure = pictures.heard(np.asarray(table["samples"].iloc[row]), words, title)
+    figure = _heard_picture(np.asarray(table["samples"].iloc[row]), words, title)
     told = [{"": "said", "transcript": one["reference"]}, {"": "heard", "transcript": one["hypothesis"] or "–"}]
-    from components.common.page import table_html
-
     picture = svg(figure, MEL, "heard")
     return f'<figure><div class="picture">{picture}</div><figcaption>{MEL}</figcaption></figure>{table_html(told)}'
 
@@ -111,3 +128,45 @@ def confusions(found: pd.DataFrame, most: int = 12) -> list[dict[str, object]]:
                 pairs = zip(old + ["–"] * (size - len(old)), new + ["–"] * (size - len(new)), strict=True)
                 counted.update(pairs)
     return [{"said": a, "heard": b, "times": n} for (a, b), n in counted.most_common(most)]
+
+
+def _kinds_picture(found: pd.DataFrame) -> Figure:
+    """Substitutions, deletions and insertions a hundred words, by condition."""
+    figure = new_figure(9, 2.8)
+    axes = figure.subplots()
+    table = found.groupby("condition")[[*EDITS, "words"]].sum()
+    left = np.zeros(len(table))
+    for name, colour in zip(EDITS, COLOURS, strict=False):
+        share = 100 * table[name].to_numpy(float) / table["words"].clip(lower=1).to_numpy(float)
+        axes.barh(list(table.index), share, left=left, color=colour, label=name, height=0.6)
+        left += share
+    axes.set_xlabel("errors per 100 words said")
+    axes.grid(axis="y", visible=False)
+    legend_below(figure)
+    return figure
+
+
+def _heard_picture(samples: np.ndarray, words: list[dict[str, Any]], title: str) -> Figure:
+    """The log-mel spectrogram of an utterance (int16 at 16 kHz) and, below it, each word where it was heard.
+
+    ``words``: dicts with word, start and end in seconds, as the transcriber gives them.
+    """
+    frames = max(1, -(-len(samples) // HOP))
+    picture = log_mel(samples.astype(np.float32) / np.float32(32768), frames=frames)
+    seconds = frames * HOP / RATE
+    figure = new_figure(9, 3.3)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1.1))
+    above.imshow(picture, origin="lower", aspect="auto", extent=(0, seconds, 0, len(picture)), cmap="magma")
+    above.set(title=title, ylabel="mel band")
+    above.grid(visible=False)
+    free = [0.0] * LINES
+    for word in words:
+        text, start, end = str(word["word"]).strip(), float(word["start"]), float(word["end"])
+        row = next((at for at in range(LINES) if free[at] <= start), int(np.argmin(free)))
+        free[row] = max(end, start + LETTER * seconds * (len(text) + 1))
+        below.plot([start, end], [LINES - row - 0.38] * 2, color=COLOURS[0], lw=2, solid_capstyle="butt")
+        below.text(start, LINES - row - 0.3, text, color=INK, fontsize=9.5, va="bottom")
+    below.set(xlabel="seconds", ylim=(0.4, LINES + 0.7), xlim=(0, seconds), yticks=[])
+    below.grid(axis="y", visible=False)
+    below.spines["left"].set_visible(False)
+    return figure

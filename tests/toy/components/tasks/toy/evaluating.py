@@ -1,6 +1,5 @@
 from components.common.page import Page
-from components.evaluate.evaluated import Evaluated
-from components.evaluate.settings import EvaluateSettings
+from components.evaluate.evaluated import Evaluated, EvaluateSettings
 from components.tasks.toy.data import read
 from serving.contract.load import load
 
