@@ -214,6 +214,8 @@ def picture(
             axes.errorbar(at, mean, yerr=spread, fmt="o", ms=5, capsize=0, color=colour, label=called)
         ticks = [f"{names.get(m, m)}\nn = {n}" if slices else names.get(m, m) for m, n in places[one].items()]
         axes.set_xticks(range(len(ticks)), ticks)
+        if slices:
+            axes.set_xlim(-0.5, len(ticks) - 0.5)
         axes.set_ylim(0, top)
         axes.grid(axis="x", visible=False)
         axes.set_title(names.get(one, one) if slices else f"{names.get(one, one)} (n = {max(places[one].values())})")

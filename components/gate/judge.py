@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from components.common.levels import Entry, Level, Tile
 from components.common.scores import Interval
 from components.gate.compare import LEVEL, Check, check, slices
-from components.gate.rules import Captions, Found, Gate, Limits, Predictions, Rivals, Rule, S
+from components.gate.rules import Captions, Examined, Floors, Predictions, QualityGate, Rivals, S, Versus
 from components.gate.settings import GateSettings
 from serving.contract.verdict import Verdict
 
@@ -27,7 +27,7 @@ class Quality:
     checks: list[Check]
     slices: list[Check]
     facts: list[Check]
-    limits: Limits
+    limits: Floors
     levels: list[Level]
     unchanged: bool
     tiles: list[Tile]
@@ -42,7 +42,7 @@ class Quality:
         return found + [f"{k} is {v:.3f}, below {low:.3f}" for k, (v, low) in self.limits.items() if not v >= low]
 
 
-def examine(gate: Gate[S], rivals: Rivals, settings: S) -> Quality:
+def examine(gate: QualityGate[S], rivals: Rivals, settings: S) -> Quality:
     """Compare the challenger with champion, base model and everything trivial as ``gate`` declares, whole and by slice.
 
     Errors: `SluiceError` if the three tables do not hold the same examples, or lack a column or system.
@@ -66,12 +66,12 @@ def examine(gate: Gate[S], rivals: Rivals, settings: S) -> Quality:
         | gate.limits(read, settings),
         levels=levels,
         unchanged=read.unchanged(),
-        tiles=gate.tiles(Found(read, levels, checks), settings),
+        tiles=gate.tiles(Examined(read, levels, checks), settings),
         captions=gate.captions,
     )
 
 
-def _compared(read: Predictions, rule: Rule, settings: GateSettings) -> Check:
+def _compared(read: Predictions, rule: Versus, settings: GateSettings) -> Check:
     metric, mine = rule.metric, read.scores(rule.metric, rule.mine)
     if isinstance(rule.rival, Entry):
         theirs = read.scores(metric, rule.rival)

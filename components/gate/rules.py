@@ -15,7 +15,7 @@ from serving.contract.errors import SluiceError
 
 RIVALS = ("challenger", "champion", "base")
 S = TypeVar("S", bound=GateSettings)
-Limits = dict[str, tuple[float, float]]
+Floors = dict[str, tuple[float, float]]
 
 
 Constant = Callable[[pd.DataFrame, Scores], Scores]
@@ -23,7 +23,7 @@ Constant = Callable[[pd.DataFrame, Scores], Scores]
 
 
 @dataclass(frozen=True)
-class Rule:
+class Versus:
     """A comparison: ``mine`` against ``rival``, called ``against``; see `compare.check` for bound, end and name.
 
     It is left out where the predictions hold no row that its metric is of.
@@ -38,20 +38,20 @@ class Rule:
     name: str = ""
 
 
-def gain(metric: Metric, s: GateSettings) -> Rule:
+def gain(metric: Metric, s: GateSettings) -> Versus:
     """Better than the champion by more than the margin; nothing trained (``refresh``): not worse by the tolerance."""
-    return Rule(metric, "the champion", Entry("champion"), bound=-s.tolerance if s.refresh else s.margin)
+    return Versus(metric, "the champion", Entry("champion"), bound=-s.tolerance if s.refresh else s.margin)
 
 
-def held(metric: Metric, tolerance: float) -> Rule:
+def held(metric: Metric, tolerance: float) -> Versus:
     """Surely not worse than the champion by ``tolerance``."""
-    return Rule(metric, "the champion", Entry("champion"), bound=-tolerance)
+    return Versus(metric, "the champion", Entry("champion"), bound=-tolerance)
 
 
-def beaten(metric: Metric, against: str, rival: Entry, s: GateSettings, name: str = "") -> Rule:
+def beaten(metric: Metric, against: str, rival: Entry, s: GateSettings, name: str = "") -> Versus:
     """Better than what is trivial or untrained; nothing trained (``refresh``): at least not worse beyond doubt."""
     end, bound = ("high", -s.tolerance) if s.refresh else ("low", 0.0)
-    return Rule(metric, against, rival, bound=bound, end=end, name=name)
+    return Versus(metric, against, rival, bound=bound, end=end, name=name)
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Rivals:
 
 
 @dataclass(frozen=True)
-class Gate(Generic[S]):
+class QualityGate(Generic[S]):
     """A task's quality gate: `GATE` of components/tasks/<task>/gating.py.
 
     ``example``: the column of the examples' ids. ``columns`` that predictions need. ``system``: the column that names
@@ -105,14 +105,14 @@ class Gate(Generic[S]):
     columns: tuple[str, ...]
     outputs: tuple[str, ...]
     captions: Captions
-    rules: Callable[[S], Sequence[Rule]]
+    rules: Callable[[S], Sequence[Versus]]
     slices: Callable[[S], Sequence[tuple[Metric, str]]]
-    facts: Callable[[S], Sequence[Rule]]
+    facts: Callable[[S], Sequence[Versus]]
     panels: Sequence[Panel]
-    tiles: Callable[[Found, S], list[Tile]]
+    tiles: Callable[[Examined, S], list[Tile]]
     system: str = ""
     floors: Callable[[S], Mapping[str, tuple[Metric, float]]] = lambda _: {}
-    limits: Callable[[Predictions, S], Limits] = lambda *_: {}
+    limits: Callable[[Predictions, S], Floors] = lambda *_: {}
     extra: Callable[[Predictions, S], list[Check]] = lambda *_: []
 
 
@@ -123,7 +123,7 @@ class Predictions(Tables):
     comparison.
     """
 
-    def __init__(self, gate: Gate[S], rivals: Rivals) -> None:
+    def __init__(self, gate: QualityGate[S], rivals: Rivals) -> None:
         super().__init__(gate.example, {who: rivals.of(who) for who in RIVALS}, gate.system)
         self._outputs = gate.outputs
         for who, table in self.tables.items():
@@ -146,7 +146,7 @@ def _plain(column: pd.Series[Any]) -> list[Any]:
 
 
 @dataclass(frozen=True)
-class Found:
+class Examined:
     """What a task's tiles are made of: the predictions, the levels and the checks that decide."""
 
     read: Predictions

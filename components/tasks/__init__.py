@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from components.common.spec import ModelSpec
     from components.evaluate.evaluated import Evaluated
     from components.featurize.settings import FeaturizeSettings
-    from components.gate.rules import Gate
+    from components.gate.rules import QualityGate
     from components.pack.packing import Given, Packed
     from components.quantize.variants import Measured, QuantizeSettings
     from components.train.learner import Learner
@@ -170,7 +170,7 @@ class Gating(Protocol):
     """When a challenger is better than the champion (`components.gate.rules`)."""
 
     @property
-    def GATE(self) -> Gate[Any]: ...  # noqa: N802, D102
+    def GATE(self) -> QualityGate[Any]: ...  # noqa: N802, D102
 
 
 class Drilling(Protocol):

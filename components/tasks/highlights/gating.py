@@ -43,23 +43,23 @@ class Settings(GateSettings):
     most_redundant: float = Field(0.5, gt=0, le=1)
 
 
-def _rules(s: Settings) -> list[rules.Rule]:
+def _rules(s: Settings) -> list[rules.Versus]:
     return [
         rules.gain(MAIN, s),
         rules.held(SECOND, s.tolerance),
         rules.beaten(MAIN, "the untrained base model", Entry("base"), s),
         rules.beaten(MAIN, SYSTEMS["lead"], Entry(system="lead"), s, f"{MAIN.name} vs lead"),
         rules.beaten(MAIN, SYSTEMS["longest"], Entry(system="longest"), s, f"{MAIN.name} vs longest"),
-        rules.Rule(MAIN, SYSTEMS["constant"], Entry(system="constant"), name=f"{MAIN.name} vs constant"),
+        rules.Versus(MAIN, SYSTEMS["constant"], Entry(system="constant"), name=f"{MAIN.name} vs constant"),
     ]
 
 
-def _facts(_: Settings) -> list[rules.Rule]:
+def _facts(_: Settings) -> list[rules.Versus]:
     others = {"base": Entry("base"), "lead": Entry(system="lead")}
-    return [rules.Rule(m, one, others[one], name=f"{m.what} vs {one}") for m in SHOWN.values() for one in others]
+    return [rules.Versus(m, one, others[one], name=f"{m.what} vs {one}") for m in SHOWN.values() for one in others]
 
 
-def _limits(read: rules.Predictions, s: Settings) -> rules.Limits:
+def _limits(read: rules.Predictions, s: Settings) -> rules.Floors:
     served = read.rows()
     return {
         "distinct bullets, share of all": (distinct(served), s.diversity),
@@ -68,12 +68,12 @@ def _limits(read: rules.Predictions, s: Settings) -> rules.Limits:
     }
 
 
-def _tiles(found: rules.Found, _: Settings) -> list[Tile]:
+def _tiles(found: rules.Examined, _: Settings) -> list[Tile]:
     beside = {"base": BASE, "LEAD": LEAD}
     return [tile for name in list(SHOWN)[:2] for tile in found.tile(name, "Test set", name, beside)]
 
 
-GATE = rules.Gate(
+GATE = rules.QualityGate(
     settings=Settings,
     example="document_id",
     system="system",

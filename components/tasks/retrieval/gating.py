@@ -40,7 +40,7 @@ class Settings(GateSettings):
     floors: dict[str, float] = {"mrr_full_withheld": 0.3, "recall@10_full_withheld": 0.5, "recall@10_full_persona": 0.3}
 
 
-def _rules(s: Settings) -> list[rules.Rule]:
+def _rules(s: Settings) -> list[rules.Versus]:
     metric = metric_of(s.metric)
     fall = dict.fromkeys(s.secondary, s.tolerance) | {s.persona_metric: s.persona_tolerance}
     kept = {s.metric: rules.gain(metric, s)} | {name: rules.held(metric_of(name), most) for name, most in fall.items()}
@@ -48,7 +48,7 @@ def _rules(s: Settings) -> list[rules.Rule]:
         *kept.values(),
         rules.beaten(metric, "BM25", WHO[BM25], s),
         rules.beaten(metric, "the base model alone", WHO[DENSE], s),
-        rules.Rule(metric, "one constant answer", _constant, name=f"{s.metric} vs constant"),
+        rules.Versus(metric, "one constant answer", _constant, name=f"{s.metric} vs constant"),
     ]
 
 
@@ -57,21 +57,21 @@ def _constant(rows: pd.DataFrame, mine: Scores) -> Scores:
     return mine.with_values((rows["path"] == rows["path"].mode().iloc[0]).to_numpy(np.float64))
 
 
-def _facts(s: Settings) -> list[rules.Rule]:
+def _facts(s: Settings) -> list[rules.Versus]:
     """What tuning gained, encoder against encoder and against BM25."""
     mine = {"tuned encoder alone": Entry(system="dense"), "as served": SERVED}
     pairs = [(a, b) for a in mine for b in (DENSE, BM25)]
     metrics = [metric_of(name) for name in (s.metric, s.persona_metric)]
-    return [rules.Rule(m, b, WHO[b], mine[a], name=f"{a} vs {b}") for m in metrics for a, b in pairs]
+    return [rules.Versus(m, b, WHO[b], mine[a], name=f"{a} vs {b}") for m in metrics for a, b in pairs]
 
 
-def _limits(read: rules.Predictions, s: Settings) -> rules.Limits:
+def _limits(read: rules.Predictions, s: Settings) -> rules.Floors:
     served = [read.rows(Entry(who)) for who in ("challenger", "champion")]
     mine, theirs = (float(rows["top"].str[0].nunique() / len(rows)) for rows in served)
     return {"distinct first passages, share of the champion's": (mine / max(theirs, 1e-9), s.diversity)}
 
 
-def _tiles(found: rules.Found, s: Settings) -> list[Tile]:
+def _tiles(found: rules.Examined, s: Settings) -> list[Tile]:
     beside = {"base": DENSE, "BM25": BM25}
     tiles = [
         one
@@ -82,7 +82,7 @@ def _tiles(found: rules.Found, s: Settings) -> list[Tile]:
     return [*tiles, *trust.tiles(found.read, s.confidence_questions)]
 
 
-GATE = rules.Gate(
+GATE = rules.QualityGate(
     settings=Settings,
     example="question_id",
     system="retriever",

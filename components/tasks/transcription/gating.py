@@ -43,13 +43,13 @@ class Settings(GateSettings):
     max_loops: float = Field(0.02, ge=0, le=1)
 
 
-def _rules(s: Settings) -> list[rules.Rule]:
+def _rules(s: Settings) -> list[rules.Versus]:
     known = replace(FEWER, name=f"fewer_errors_per_100_words_{s.known}", where=f"the condition {s.known}",
                     only=Subset("condition", s.known))  # fmt: skip
     return [
         rules.gain(FEWER, s),
         rules.beaten(FEWER, "the base model", Entry("base"), s),
-        rules.Rule(FEWER, "one constant output", constant),
+        rules.Versus(FEWER, "one constant output", constant),
         rules.held(known, s.known_tolerance),
     ]
 
@@ -65,15 +65,15 @@ def constant(rows: pd.DataFrame, mine: Scores) -> Scores:
     return mine.with_values(-100.0 * min(errors, key=lambda found: float(found.sum())))
 
 
-def _facts(s: Settings) -> list[rules.Rule]:
+def _facts(s: Settings) -> list[rules.Versus]:
     """Fine-tuned against not, in words, on what it was tuned for alone, and in characters."""
     new = replace(FEWER, name=f"fewer_errors_per_100_words_not_{s.known}", where=f"all but {s.known}",
                   only=Subset("condition", s.known, inside=False))  # fmt: skip
     base, who = Entry("base"), "the base model"
-    return [rules.Rule(m, who, base, name=f"{m.what} than {who}") for m in (FEWER, new, LETTERS)]
+    return [rules.Versus(m, who, base, name=f"{m.what} than {who}") for m in (FEWER, new, LETTERS)]
 
 
-def _limits(read: rules.Predictions, s: Settings) -> rules.Limits:
+def _limits(read: rules.Predictions, s: Settings) -> rules.Floors:
     table = read.rows()
     accuracy = 1 - float(table["errors"].sum() / max(1, table["words"].sum()))
     distinct = table["heard"].nunique() / max(1, table["said"].nunique())
@@ -102,7 +102,7 @@ def loops(text: str) -> bool:
     return False
 
 
-def _tiles(found: rules.Found, s: Settings) -> list[Tile]:
+def _tiles(found: rules.Examined, s: Settings) -> list[Tile]:
     beside, gap = {"before": "base model", "champion": "champion"}, found.checks[1].gap
     letters = (found.read.scores(LETTERS, Entry(who)) for who in ("challenger", "base"))
     mine, base = (scores.level(LEVEL, s.seed, lower=True).mean for scores in letters)
@@ -114,7 +114,7 @@ def _tiles(found: rules.Found, s: Settings) -> list[Tile]:
     ]
 
 
-GATE = rules.Gate(
+GATE = rules.QualityGate(
     settings=Settings,
     example="utterance_id",
     columns=("utterance_id", "speaker", "condition", "said", "heard", "words", "errors", "characters",

@@ -3,7 +3,7 @@ from components.gate import rules
 from components.gate.settings import GateSettings
 
 RIGHT = Metric("accuracy_test", "accuracy", "the test set", "right")
-GATE = rules.Gate(
+GATE = rules.QualityGate(
     settings=GateSettings,
     example="id",
     columns=("id", "right", "half"),
