@@ -189,7 +189,8 @@ class Drilling(Protocol):
 class Task(Protocol):
     """One kind of model. Each method imports what it gives, so that a step loads, and depends on, that part only.
 
-    Without ``merging`` there is no adapter: what training writes is the model. Without ``drilling`` it has no drills.
+    Without ``merging`` there is no adapter: what training writes is the model. Without ``drilling`` it has no drills,
+    without ``features`` no step featurize.
     """
 
     def base(self) -> Base: ...  # noqa: D102

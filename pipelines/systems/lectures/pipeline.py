@@ -90,7 +90,7 @@ def _retriever(read: PipelineTask, pieces: PipelineTask, text_model: str, settin
         "make_qa",
     )
     checked = validated("retrieval", pieces.outputs["passages"], asked.outputs["questions"], own, "Segments: ")
-    features = featurized("retrieval", checked, own)
+    features = featurized("retrieval", checked, own, "Segments: ")
     refresh("lectures-retriever", "retrieval", text_model, checked, own, features, title="Retriever: ")
 
 
