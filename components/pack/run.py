@@ -61,4 +61,4 @@ def _read_variants(variants: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError) as error:
         raise SluiceError(f"{path}: cannot be read ({error}); run the step quantize again") from error
     found |= {"license": data.get("license", ""), "weights": data.get("weights", {})}
-    return {**found, **{name: data[name] for name in ("encoder", "speech") if name in data}}
+    return {**found, **{name: data[name] for name in ("encoder", "speech", "spec") if name in data}}

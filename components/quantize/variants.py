@@ -34,7 +34,7 @@ class QuantizeSettings(Settings):
 class Measured:
     """What a task says of its variants.
 
-    ``spec``: the part of bundle.json that describes the model ({"encoder": ...} or {"speech": ...}); ``files``: each
+    ``spec``: the part of bundle.json that describes the model (one of encoder, speech, spec); ``files``: each
     variant's file or directory, relative; ``figures``: per variant at least bytes, p50_ms_batch1, max_abs_difference
     and ``quality``, the figure that must be retained (greater is better), which people call ``quality_name``; ``unit``:
     what one latency is of; ``panels``: (figure, title, scale) to draw.

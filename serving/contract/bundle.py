@@ -87,7 +87,8 @@ class Bundle(_Part):
 
     ``metrics`` are named with their protocol, such as ``recall@10_val_withheld``; ``inputs`` and ``outputs`` are JSON
     schemas of one instance and one result; ``variant`` names the variant that is served unless a caller asks otherwise.
-    ``encoder`` is there where a task encodes texts, ``speech`` where it transcribes.
+    ``encoder`` is there where a task encodes texts, ``speech`` where it transcribes; ``spec`` is what only the task
+    itself reads, in a shape of its own.
     """
 
     format: Literal[1] = 1
@@ -97,6 +98,7 @@ class Bundle(_Part):
     adapter: dict[str, Any] | None = None
     encoder: EncoderSpec | None = None
     speech: SpeechSpec | None = None
+    spec: dict[str, Any] = {}
     lineage: Lineage
     inputs: dict[str, Any]
     outputs: dict[str, Any]

@@ -9,7 +9,7 @@ import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import serving
 from serving.contract.bundle import Bundle
@@ -65,8 +65,7 @@ class EntityFeatures:
     push: str = ""
 
 
-@dataclass(frozen=True)
-class Remembered:
+class Remembered(NamedTuple):
     """What feedback keeps of one answer, so that a vote finds what it is about.
 
     ``items``: ids of ``entity``'s rows that were shown; a vote on the answer counts for each of them. ``parts``: start
@@ -87,7 +86,8 @@ class Task:
 
     ``name``: its package's, and ``task`` of its bundles. ``units``: what a request's units count in a load test ("":
     requests). ``routes``: its own, beside those of every model. ``limits``: a dataclass of `limit` fields.
-    ``features``: those of its entities that the feature store holds.
+    ``features``: those of its entities that the feature store holds. ``reviewed``: a person decides whether what voters
+    put in place of an answer's parts may teach (`serving.feedback.reviews`).
     """
 
     name: str
@@ -95,6 +95,7 @@ class Task:
     routes: tuple[Route, ...] = ()
     limits: type[Any] = NoLimits
     features: tuple[EntityFeatures, ...] = ()
+    reviewed: bool = False
 
     def open(self, directory: Path, bundle: Bundle, variant: str | None, threads: int) -> Predictor:
         """The predictor of the bundle at ``directory``. Errors: `SluiceError` if a part of it is missing or broken."""

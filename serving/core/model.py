@@ -153,7 +153,7 @@ class ServedModel(kserve.Model):
         if remembered is None:
             return
         if remembered.items:
-            call.notes.setdefault("sources", []).append(list(remembered.items))
+            call.notes.setdefault("sources", []).append(remembered.items)
         about = (self.revision, self.task.name, result.get("name", ""))
         self._feedback.answered(result["request_id"], *about, remembered)
 

@@ -23,6 +23,8 @@ _NEAR_S = 0.05
 
 def packed(parts: Sequence[tuple[float | None, float | None, str]]) -> str:
     """What an answer said, as JSON ``[[start, end, text], ...]``; nothing of one that is too long to keep."""
+    if not parts:
+        return "[]"
     text = json.dumps([list(part) for part in parts], ensure_ascii=False)
     return text if len(text) <= LONGEST else "[]"
 

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
+from serving.contract.task import all_tasks
 from serving.feedback.rows import corrections, read
 from serving.feedback.tables import connect, create_tables, feedback_url, reviews, utc_now
 from serving.feedback.votes import MAX_CORRECTION
@@ -54,13 +55,19 @@ def all_corrections(url: str | None = None) -> list[Correction]:
     """
     decided = _decided(url)
     found: dict[str, Correction] = {}
-    for row in corrections("transcription", url).dropna(subset=["start", "end", "correction"]).to_dict("records"):
+    for row in _proposals(url):
         key = (row["request_id"], row["start"], row["voter"], row["correction"])
         id_ = sha256("\0".join(map(str, key)).encode()).hexdigest()[:12]
         told = {name: row[name] for name in ("recording", "name", "start", "end", "answer", "correction")}
         before = decided.pop(id_, None)
         found[id_] = replace(before, answer=row["answer"]) if before else Correction(id_, "proposed", **told)
     return [*found.values(), *decided.values()]
+
+
+def _proposals(url: str | None) -> Iterator[Mapping[Any, Any]]:
+    for task in (task for task in all_tasks() if task.reviewed):
+        found = corrections(task.name, url).dropna(subset=["start", "end", "correction"])
+        yield from found.to_dict("records")
 
 
 def accepted(url: str | None = None) -> dict[str, list[Correction]]:

@@ -36,6 +36,7 @@ class Transcription(Task):
     units = "audio_s_per_s"
     routes = (ROUTE,)
     limits = AudioLimits
+    reviewed = True
 
     def open(self, directory: Path, bundle: Bundle, variant: str | None, threads: int) -> Predictor:
         """The transcriber."""

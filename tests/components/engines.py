@@ -66,7 +66,9 @@ def postgres() -> Iterator[str]:
         serve = [found[-1], "-D", data, "-p", port, "-h", "127.0.0.1", "-k", folder, "-F"]
         with running([str(part) for part in serve], port, Path(folder, "log"), cwd=folder, **who):
             ready = [found[-1].with_name("pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(port)]
-            while subprocess.run(ready, check=False).returncode:  # it takes connections before it answers them
+            for _ in range(400):  # it takes connections before it answers them
+                if subprocess.run(ready, check=False).returncode == 0:
+                    break
                 time.sleep(0.05)
             yield f"postgresql+psycopg://sluice:secret@127.0.0.1:{port}/postgres"
 
