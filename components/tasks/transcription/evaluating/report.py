@@ -24,10 +24,10 @@ EDITS = ("substitutions", "deletions", "insertions")
 LINES, LETTER = 3, 0.011
 """Rows for the words under a spectrogram, so that short ones do not overlap; a letter's width as a share of it."""
 SLICES = (
-    "Edits over words said, in percent, with 95 % bootstrap intervals over utterances. A wide interval is a small "
+    "Edits over {}s said, in percent, with 95 % bootstrap intervals over utterances. A wide interval is a small "
     "slice, not a bad one."
 )
-KINDS = "What goes wrong: words heard as others, words missed, words added."
+KINDS = "What goes wrong: {0}s heard as others, {0}s missed, {0}s added."
 MEL = "Log-mel spectrogram, as the model gets it; below it each word from where it begins to where it ends."
 
 
@@ -55,11 +55,13 @@ def build(
             ("Speed", f"{named['audio_s_per_s_test']:.0f} x", "seconds of sound a second, this machine"),
         ]
     )
-    page.heading("By condition and speaker").figure(picture(rows, label="word error rate, %", slices=True), SLICES)
-    page.details("The same in numbers", Page("").table(numbers(found, rows)).body())
-    showcase = _one(found, table, results)
+    page.heading("By condition and speaker").figure(
+        picture(rows, label=f"{unit} error rate, %", slices=True), SLICES.format(unit)
+    )
+    page.details("The same in numbers", Page("").table(numbers(found, rows, unit)).body())
+    showcase = _one(found, table, results, unit)
     page.heading("What it hears").text(showcase)
-    page.heading("Where it goes wrong").figure(_kinds_picture(found), KINDS)
+    page.heading("Where it goes wrong").figure(_kinds_picture(found, unit), KINDS.format(unit))
     page.table(confusions(found), "Words most often heard as others, missed (heard: –) or added (said: –)")
     worst = found.assign(rate=found["errors"] / found["words"].clip(lower=1))
     worst = worst[worst["errors"] > 0].sort_values(["rate", "utterance_id"], ascending=[False, True])
@@ -79,20 +81,20 @@ def levels(found: pd.DataFrame, settings: Settings) -> list[Level]:
     return [row for panel in panels for row in read.levels(panel, settings.resamples, settings.seed)]
 
 
-def numbers(found: pd.DataFrame, rows: list[Level]) -> list[dict[str, object]]:
+def numbers(found: pd.DataFrame, rows: list[Level], unit: str) -> list[dict[str, object]]:
     """The levels with the sizes of their slices and the kinds of errors."""
     numbers: list[dict[str, object]] = []
     for row in rows:
         by = "all" if row is rows[0] else str(row["set"]).removeprefix("By ")
         part = found if by == "all" else found[found[by] == row["metric"]]
         edits = {kind: int(part[kind].sum()) for kind in EDITS}
-        size = {"utterances": len(part), "words": int(part["words"].sum())}
+        size = {"utterances": len(part), f"{unit}s": int(part["words"].sum())}
         rate = told(row["mean"], row["low"], row["high"], 1)
-        numbers.append({"by": by, "slice": row["metric"], **size, "WER, %": rate, **edits})
+        numbers.append({"by": by, "slice": row["metric"], **size, f"{unit[0].upper()}ER, %": rate, **edits})
     return numbers
 
 
-def _one(found: pd.DataFrame, table: pd.DataFrame, results: list[dict[str, Any]]) -> str:
+def _one(found: pd.DataFrame, table: pd.DataFrame, results: list[dict[str, Any]], unit: str) -> str:
     """Markup of one utterance: long, and heard neither best nor worst of those."""
     longest = np.argsort(-found["words"].to_numpy(), kind="stable")[: max(1, len(found) // 4)]
     rates = (found["errors"] / found["words"].clip(lower=1)).to_numpy()[longest]
@@ -100,7 +102,7 @@ def _one(found: pd.DataFrame, table: pd.DataFrame, results: list[dict[str, Any]]
     one = found.iloc[row]
     words = [word for segment in results[row]["segments"] for word in segment.get("words", [])]
     title = (
-        f"{one['utterance_id']}: {one['speaker']}, {one['condition']}; {one['errors']} of {one['words']} words wrong"
+        f"{one['utterance_id']}: {one['speaker']}, {one['condition']}; {one['errors']} of {one['words']} {unit}s wrong"
     )
     figure = _heard_picture(np.asarray(table["samples"].iloc[row]), words, title)
     told = [{"": "said", "transcript": one["reference"]}, {"": "heard", "transcript": one["hypothesis"] or "–"}]
@@ -130,8 +132,8 @@ def confusions(found: pd.DataFrame, most: int = 12) -> list[dict[str, object]]:
     return [{"said": a, "heard": b, "times": n} for (a, b), n in counted.most_common(most)]
 
 
-def _kinds_picture(found: pd.DataFrame) -> Figure:
-    """Substitutions, deletions and insertions a hundred words, by condition."""
+def _kinds_picture(found: pd.DataFrame, unit: str) -> Figure:
+    """Substitutions, deletions and insertions a hundred words (or characters), by condition."""
     figure = new_figure(9, 2.8)
     axes = figure.subplots()
     table = found.groupby("condition")[[*EDITS, "words"]].sum()
@@ -140,7 +142,7 @@ def _kinds_picture(found: pd.DataFrame) -> Figure:
         share = 100 * table[name].to_numpy(float) / table["words"].clip(lower=1).to_numpy(float)
         axes.barh(list(table.index), share, left=left, color=colour, label=name, height=0.6)
         left += share
-    axes.set_xlabel("errors per 100 words said")
+    axes.set_xlabel(f"errors per 100 {unit}s said")
     axes.grid(axis="y", visible=False)
     legend_below(figure)
     return figure
