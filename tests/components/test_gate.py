@@ -92,6 +92,13 @@ def test_the_margin_has_to_be_cleared_by_the_lower_end():
     assert not compare(champion, challenger, margin=low).passed
 
 
+def test_a_metric_that_decides_has_to_clear_the_margin_also_where_it_is_the_personas_own():
+    champion, challenger = predictions(1.0), predictions(3.0)
+    assert compare(champion, challenger, metric="mrr_full_persona").passed
+    high = compare(champion, challenger, metric="mrr_full_persona", margin=0.5)
+    assert not high.passed and "users' questions" in high.reason and "has to start above +0.500" in high.reason
+
+
 def test_the_very_same_predictions_are_nothing_to_promote():
     verdict = compare(predictions(1.0), predictions(1.0))
     assert not verdict.passed

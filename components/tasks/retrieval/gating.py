@@ -43,9 +43,9 @@ class Settings(GateSettings):
 def _rules(s: Settings) -> list[rules.Versus]:
     metric = metric_of(s.metric)
     fall = dict.fromkeys(s.secondary, s.tolerance) | {s.persona_metric: s.persona_tolerance}
-    kept = {s.metric: rules.gain(metric, s)} | {name: rules.held(metric_of(name), most) for name, most in fall.items()}
     return [
-        *kept.values(),
+        rules.gain(metric, s),
+        *(rules.held(metric_of(name), most) for name, most in fall.items() if name != s.metric),
         rules.beaten(metric, "BM25", WHO[BM25], s),
         rules.beaten(metric, "the base model alone", WHO[DENSE], s),
         rules.Versus(metric, "one constant answer", _constant, name=f"{s.metric} vs constant"),
