@@ -184,5 +184,8 @@ def _merged(known: list[tuple[str, str, str, str]], asked_at: Any, splits: dict[
         tests = any(splits[entry[3]] == "test" for entry in group)
         fitted = "val" if _ranks(identity(PERSONA, question, *gold)) else "calibration"
         split, origin = ("persona", "persona") if tests else (fitted, PERSONA)
-        rows.append(row(question, answer, gold, path, category, split, origin, asked_at, persona=PERSONA))
+        places = sorted({entry[3] for entry in group})
+        rows.append(
+            row(question, answer, gold, path, category, split, origin, asked_at, persona=PERSONA, places=places)
+        )
     return rows

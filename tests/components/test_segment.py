@@ -179,6 +179,7 @@ def test_known_questions_are_the_persona_set_and_point_at_the_second_of_their_an
     assert (
         rows["path"].tolist() == [f"tide-{n}" for n in range(4)] and rows["doc"].str.contains("the bread rises").all()
     )
+    assert list(known["places"].iloc[0]) == rows["path"].tolist()
 
 
 def test_rule_made_questions_withhold_their_sentence_and_stay_in_one_split(lectured: SimpleNamespace) -> None:
