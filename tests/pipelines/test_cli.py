@@ -9,6 +9,7 @@ from threaded import serving
 from toy_listener import ToyListener, wav
 
 from pipelines.client import post
+from pipelines.systems import systems
 from pipelines.systems.lectures.verbs import _upload
 from serving.contract.access import read_access
 from serving.contract.errors import SluiceError
@@ -109,6 +110,11 @@ def test_the_compiled_pipeline_loads_again_and_reads_well_in_the_ui(system: str,
     assert all(definition.get("description") for definition in inputs.values())
     tasks = spec["root"]["dag"]["tasks"]
     assert any("ompare with champion" in task["taskInfo"]["name"] for task in tasks.values())
+    dags = [spec["root"]["dag"], *(part["dag"] for part in spec["components"].values() if "dag" in part)]
+    rolled = [task for dag in dags for task in dag["tasks"].values() if task["taskInfo"]["name"].endswith("oll out")]
+    released = {task["inputs"]["parameters"]["system"]["runtimeValue"]["constant"] for task in rolled}
+    assert released == {endpoint.name for endpoint in systems()[system].endpoints}
+    assert inputs["base_model"]["defaultValue"] == systems()[system].base_model
     script = "import sys; from kfp.components import load_component_from_file as load; print(load(sys.argv[1]).name)"
     command = [sys.executable, "-c", script, str(tmp_path / f"{system}.yaml")]
     loaded = subprocess.run(command, capture_output=True, text=True, check=True)
