@@ -188,7 +188,7 @@ def test_a_lecture_is_heard_corrected_put_in_short_and_asked_about(
     browser.type("It hums.")
     browser.press("#short-vote form button")
     browser.wait("document.querySelector('#short-vote').textContent.includes('noted')")
-    assert corrections("short").iloc[-1]["correction"] == "It hums."
+    assert corrections("highlights").iloc[-1]["correction"] == "It hums."
 
     browser.press("#question")
     browser.type("a hum?")
