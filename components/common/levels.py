@@ -54,6 +54,11 @@ class Scores:
         """The same examples, scored otherwise."""
         return Scores(self.ids, values, self.weights)
 
+    @property
+    def mean(self) -> float:
+        """The system's score."""
+        return float(self.values.sum() / self.weights.sum())
+
     def level(self, resamples: int, seed: int, lower: bool = False) -> Interval:
         """The score with its interval; if less of it is better (``lower``), as it was measured."""
         mean, low, high = rate(self.values, self.weights, resamples, seed)

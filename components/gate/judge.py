@@ -48,7 +48,8 @@ def examine(gate: QualityGate[S], rivals: Rivals, settings: S) -> Quality:
     Errors: `SluiceError` if the three tables do not hold the same examples, or lack a column or system.
     """
     read = Predictions(gate, rivals)
-    checks = [_compared(read, rule, settings) for rule in gate.rules(settings) if read.has(rule.metric.only)]
+    main, *others = gate.rules(settings)
+    checks = [_compared(read, rule, settings) for rule in (main, *others) if rule is main or read.has(rule.metric.only)]
     checks += gate.extra(read, settings)
     fallen = []
     for metric, by in gate.slices(settings):
@@ -62,7 +63,7 @@ def examine(gate: QualityGate[S], rivals: Rivals, settings: S) -> Quality:
         checks=checks,
         slices=fallen,
         facts=[_compared(read, rule, settings) for rule in gate.facts(settings) if read.has(rule.metric.only)],
-        limits={k: (float(read.scores(metric).values.mean()), least) for k, (metric, least) in floors.items()}
+        limits={k: (read.scores(metric).mean, least) for k, (metric, least) in floors.items()}
         | gate.limits(read, settings),
         levels=levels,
         unchanged=read.unchanged(),

@@ -16,8 +16,7 @@ from serving.contract.errors import SluiceError
 RIVALS = ("challenger", "champion", "base")
 S = TypeVar("S", bound=GateSettings)
 Floors = dict[str, tuple[float, float]]
-
-
+"""Value and least value by name."""
 Constant = Callable[[pd.DataFrame, Scores], Scores]
 """From the challenger's rows [n] and its scores on them to the scores of one output for every example."""
 
@@ -26,7 +25,7 @@ Constant = Callable[[pd.DataFrame, Scores], Scores]
 class Versus:
     """A comparison: ``mine`` against ``rival``, called ``against``; see `compare.check` for bound, end and name.
 
-    It is left out where the predictions hold no row that its metric is of.
+    Unless it is a gate's first, it is left out where the predictions hold no row that its metric is of.
     """
 
     metric: Metric
@@ -59,7 +58,7 @@ class Captions:
     """The page's words about a task: what the levels and the facts show, what an example is called, the levels' top."""
 
     levels: str
-    facts: str
+    facts: str = ""
     unit: str = "examples"
     top: float | None = None
 
@@ -96,7 +95,7 @@ class QualityGate(Generic[S]):
     the systems of a table, "" where it holds one only. ``outputs``: the columns that make two models the same.
     ``rules``, the first of which the verdict speaks of, decide; ``slices`` (metric, column of groups) may not fall;
     ``facts`` are shown only. ``panels`` and ``captions``: the levels on the page. ``tiles`` of the release report:
-    (label, value, note). ``floors``: least levels of the challenger. ``limits``: other values, each with the least
+    (label, value, note). ``floors``: least scores of the challenger. ``limits``: other values, each with the least
     that it may be, by name. ``extra``: checks that are no paired comparison of scores.
     """
 
@@ -107,10 +106,10 @@ class QualityGate(Generic[S]):
     captions: Captions
     rules: Callable[[S], Sequence[Versus]]
     slices: Callable[[S], Sequence[tuple[Metric, str]]]
-    facts: Callable[[S], Sequence[Versus]]
     panels: Sequence[Panel]
     tiles: Callable[[Examined, S], list[Tile]]
     system: str = ""
+    facts: Callable[[S], Sequence[Versus]] = lambda _: ()
     floors: Callable[[S], Mapping[str, tuple[Metric, float]]] = lambda _: {}
     limits: Callable[[Predictions, S], Floors] = lambda *_: {}
     extra: Callable[[Predictions, S], list[Check]] = lambda *_: []

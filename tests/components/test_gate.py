@@ -135,6 +135,8 @@ def test_a_source_without_persona_questions_is_judged_on_its_test_set(tmp_path):
     assert judge(tmp_path, challenger, champion, base=base).passed
     with pytest.raises(SluiceError, match="hold different examples"):
         judge(tmp_path, challenger, predictions(1.2), base=base)
+    with pytest.raises(SluiceError, match="no rows of set 'persona'"):
+        judge(tmp_path, challenger, champion, base=base, metric="mrr_full_persona")
 
 
 def test_confidence_that_does_not_know_right_from_wrong_stops_a_better_challenger(tmp_path):

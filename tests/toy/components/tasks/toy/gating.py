@@ -8,10 +8,9 @@ GATE = rules.QualityGate(
     example="id",
     columns=("id", "right", "half"),
     outputs=("right",),
-    captions=rules.Captions("Share of points on the right side.", "Nothing more."),
+    captions=rules.Captions("Share of points on the right side."),
     rules=lambda s: [rules.gain(RIGHT, s), rules.beaten(RIGHT, "the untrained model", Entry("base"), s)],
     slices=lambda s: [(RIGHT, "half")],
-    facts=lambda s: [],
     panels=[Panel("Test set", {"challenger": SERVED}, {"accuracy": RIGHT})],
     tiles=lambda found, s: found.tile("Accuracy", "Test set", "accuracy", {}),
 )
