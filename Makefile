@@ -7,7 +7,7 @@ export GX_ANALYTICS_ENABLED = false
 export DO_NOT_TRACK = 1
 export HF_HUB_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test coverage smoke e2e check bench drill compile lint manifests lock clean
+.PHONY: demo test smoke e2e check bench drill compile lint manifests lock clean
 
 # What comes from a package index comes with the hashes of .ci/locks/. PyTorch alone has its version pinned and no hash: which of
 # its builds it is, with CUDA or without, is for your pip's settings to say.
@@ -26,12 +26,9 @@ $(BIN)/.installed: pyproject.toml constraints.txt .ci/locks/build.txt .ci/locks/
 demo: $(BIN)/.installed
 	$(BIN)/sluice demo
 
+# make test COVER=1: the same while coverage looks on, half as long again; it fails under what pyproject.toml says.
 test: $(BIN)/.installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
-
-# The same while coverage looks on, which takes half as long again; fails under what pyproject.toml says.
-coverage: $(BIN)/.installed
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile $(if $(COVER),--cov --cov-report=term)
 
 # Of the slow tests the few that a change waits for: a small release a task, a drill a mode.
 smoke: $(BIN)/.installed
@@ -54,7 +51,7 @@ manifests: $(BIN)/.installed
 	$(BIN)/python -m manifests.check $(OVERLAY)
 
 # What lands a change. Compiling is among the tests.
-check: lint coverage manifests smoke
+check: lint test manifests smoke
 
 bench: $(BIN)/.installed
 	$(PIP) $(LOCKED) -r .ci/locks/bench.txt
