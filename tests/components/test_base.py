@@ -160,34 +160,42 @@ def listed(directory: Path, file: Path) -> dict:
     return {"type": "file", "oid": hashlib.sha1(file.read_bytes()).hexdigest(), **about}
 
 
-@pytest.fixture
-def hub(tmp_path):
-    """Fetches ``name`` from a hub of our own in a process of its own; gives back sluice.json, or what went wrong."""
+PINNED, BRANCH = f"own/tiny@{'b' * 40}", "own/tiny@no-such-branch"
+FETCH = """
+import sys
+from pathlib import Path
+from components.base.fetch import fetch_base
+from serving.contract.errors import SluiceError
+for number, name in enumerate(sys.argv[1:]):
+    try:
+        fetch_base(name, Path(str(number)))
+    except SluiceError as error:
+        print(error)
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """Fetches from a hub of our own, in one process of their own: sluice.json by name, and what went wrong."""
+    place = tmp_path_factory.mktemp("hub")
     for commit, pooling in (("a" * 40, "mean"), ("b" * 40, "cls")):
-        Hub.commits[commit] = make_source(tmp_path / commit, pooling=pooling)
+        Hub.commits[commit] = make_source(place / commit, pooling=pooling)
         (Hub.commits[commit] / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n")
-    Hub.asked.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-
-    def fetched(name: str) -> dict | str:
-        code = "import sys; from pathlib import Path; from components.base.fetch import fetch_base\n"
-        code += "from serving.contract.errors import SluiceError\n"
-        code += "try: fetch_base(sys.argv[1], Path(sys.argv[2]))\nexcept SluiceError as error: print(error)"
-        env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(tmp_path / "hf")}
-        target = tmp_path / f"base-{len(list(tmp_path.iterdir()))}"
-        done = subprocess.run(
-            [sys.executable, "-c", code, name, str(target)], env=env, capture_output=True, text=True, check=True
-        )
-        return json.loads((target / "sluice.json").read_text()) if target.is_dir() else done.stdout
-
-    yield fetched
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+    env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(place / "hf")}
+    names = ("own/tiny", PINNED, BRANCH)
+    command = [sys.executable, "-c", FETCH, *names]
+    done = subprocess.run(command, env=env, cwd=place, capture_output=True, text=True, check=True)
     server.shutdown()
     server.server_close()
+    described = [place / str(number) / "sluice.json" for number in range(len(names))]
+    found = {name: json.loads(at.read_text()) for name, at in zip(names, described, strict=True) if at.is_file()}
+    return found, done.stdout
 
 
 def test_a_hub_id_is_pinned_to_the_commit_that_it_meant(hub):
-    spec = hub("own/tiny")
+    spec = hub[0]["own/tiny"]
     assert (spec["base_model"], spec["pooling"], spec["license"]) == (f"own/tiny@{'a' * 40}", "mean", "mit")
     weights = (Hub.commits["a" * 40] / "model.safetensors").read_bytes()
     assert spec["weights"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
@@ -195,9 +203,9 @@ def test_a_hub_id_is_pinned_to_the_commit_that_it_meant(hub):
 
 
 def test_a_hub_id_takes_a_revision(hub):
-    assert hub(f"own/tiny@{'b' * 40}")["pooling"] == "cls"
-    told = hub("own/tiny@no-such-branch")
-    assert "own/tiny@no-such-branch" in told and "its revision" in told and told.count("\n") == 1
+    found, told = hub
+    assert found[PINNED]["pooling"] == "cls" and BRANCH not in found
+    assert BRANCH in told and "its revision" in told and told.count("\n") == 1
 
 
 def test_a_directory_without_sluice_json_is_named(tmp_path):

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -35,31 +36,55 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
     assert "rollback" in sluice("--help", home=tmp_path).stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (("run", "codebas"), "no system 'codebas'; there is codebase, lectures"),
-        (("run", "codebase", "--source", "/no/such"), "--source /no/such: no such directory"),
-        (("run", "lectures", "--source", "/no/such.wav"), "--source /no/such.wav: no such directory"),
-        (("transcribe", "/no/such.wav"), "`sluice serve`"),
-        (("transcribe", "/no/such.wav", "--format", "doc"), "--format doc: choose one of text, srt"),
-        (("pretrain", "whisper-huge"), "no recipe for 'whisper-huge'"),
-        (("ask", "why?", "--system", "lectures", "--only", "bread-1"), "start what was promoted with `sluice serve`"),
-        (("ask", "why?", "--system", "codebas"), "no system 'codebas'"),
-        (("status",), "`sluice serve`"),
-        (("rollback",), "`sluice serve`"),
-        (("compile", "--settings", "mine.yaml"), "--settings mine.yaml: name the system that it is for, codebase or"),
-        (("submit", "codebase", "--settings", "/no.yaml"), "settings /no.yaml: No such file"),
-        (("schedule", "codebase", "--cron", "0 3 * * 1", "--settings", "/no.yaml"), "settings /no.yaml: No such file"),
-    ],
-)
-def test_a_mistake_gets_one_sentence_and_no_traceback(
-    arguments: tuple[str, ...], sentence: str, tmp_path: Path
-) -> None:
-    done = sluice(*arguments, home=tmp_path)
-    assert done.returncode == 1
-    assert sentence in done.stderr.replace("\n", " ")
-    assert "Traceback" not in done.stderr
+MISTAKES = [
+    (("run", "codebas"), "no system 'codebas'; there is codebase, lectures"),
+    (("run", "codebase", "--source", "/no/such"), "--source /no/such: no such directory"),
+    (("run", "lectures", "--source", "/no/such.wav"), "--source /no/such.wav: no such directory"),
+    (("transcribe", "/no/such.wav"), "`sluice serve`"),
+    (("transcribe", "/no/such.wav", "--format", "doc"), "--format doc: choose one of text, srt"),
+    (("pretrain", "whisper-huge"), "no recipe for 'whisper-huge'"),
+    (("ask", "why?", "--system", "lectures", "--only", "bread-1"), "start what was promoted with `sluice serve`"),
+    (("ask", "why?", "--system", "codebas"), "no system 'codebas'"),
+    (("status",), "`sluice serve`"),
+    (("rollback",), "`sluice serve`"),
+    (("compile", "--settings", "mine.yaml"), "--settings mine.yaml: name the system that it is for, codebase or"),
+    (("submit", "codebase", "--settings", "/no.yaml"), "settings /no.yaml: No such file"),
+    (("schedule", "codebase", "--cron", "0 3 * * 1", "--settings", "/no.yaml"), "settings /no.yaml: No such file"),
+]
+# One process for all, since what a command imports takes seconds; each has the environment as it was.
+ONE_BY_ONE = """
+import contextlib, io, json, os, sys
+from pipelines.cli import main
+kept = dict(os.environ)
+for sys.argv[1:] in json.loads(sys.argv[1]):
+    with contextlib.redirect_stderr(io.StringIO()) as told:
+        try:
+            main()
+        except SystemExit as end:
+            print(json.dumps([end.code, told.getvalue()]))
+    os.environ.clear()
+    os.environ.update(kept)
+"""
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
+    """Exit code and standard error of every mistake."""
+    home = tmp_path_factory.mktemp("mistakes")
+    environment = {**os.environ, "SLUICE_HOME": str(home), "KUBECONFIG": str(home / "serving" / "kubeconfig")}
+    command = [sys.executable, "-c", ONE_BY_ONE, json.dumps([arguments for arguments, _ in MISTAKES])]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("at", range(len(MISTAKES)), ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_gets_one_sentence_and_no_traceback(at: int, told: list[tuple[int, str]]) -> None:
+    assert len(told) == len(MISTAKES)
+    code, words = told[at]
+    assert code == 1
+    assert MISTAKES[at][1] in words.replace("\n", " ")
+    assert "Traceback" not in words
 
 
 def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
