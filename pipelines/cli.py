@@ -121,22 +121,6 @@ def ask(
 
 
 @app.command()
-def pretrain(
-    model: Annotated[str, typer.Argument(help="whisper-nano")],
-    output: Annotated[Path, typer.Option(help="Directory for the model.")] = Path("build/whisper-nano"),
-    digits: Annotated[
-        Path | None, typer.Option(help="Directory of the Free Spoken Digit Dataset's recordings, to train on them too.")
-    ] = None,
-) -> None:
-    """Make the small speech model that comes with the project again, from sentences that espeak-ng reads."""
-    if model != "whisper-nano":
-        raise SluiceError(f"no recipe for {model!r}; there is whisper-nano")
-    from components.pretrain.run import pretrain as make
-
-    make(output, digits)
-
-
-@app.command()
 def feedback(
     request_id: str,
     vote: Annotated[str, typer.Argument(help="up or down")],

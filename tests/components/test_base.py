@@ -17,8 +17,9 @@ from kfp.dsl import Model
 from tiny_encoder import make_source
 
 from components.base.component import base
-from components.base.fetch import check_sha256, fetch_base, minilm_directory
+from components.base.fetch import fetch_base, minilm_directory
 from components.common.encoder import TorchEncoder, pool
+from components.common.origin import check_sha256
 from components.common.spec import read_spec
 from serving.contract.errors import SluiceError
 
@@ -117,6 +118,7 @@ class Hub(BaseHTTPRequestHandler):
 
     commits: ClassVar[dict[str, Path]] = {}
     asked: ClassVar[list[str]] = []
+    token = ""
 
     def do_HEAD(self) -> None:
         self._answer(body=False)
@@ -138,10 +140,12 @@ class Hub(BaseHTTPRequestHandler):
             commit = told[1]
             content = (self.commits[commit] / told[2]).read_bytes() if commit in self.commits else b""
             headers = {"X-Repo-Commit": commit, "ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
-        known = commit in self.commits
-        self.send_response(200 if known else 404)
-        if not known:
+        status = 200 if commit in self.commits else 404
+        if status == 404:
             headers = {"X-Error-Code": "RevisionNotFound"}
+        if self.token and self.headers.get("Authorization") != f"Bearer {self.token}":
+            status, headers = 401, {"X-Error-Code": "GatedRepo"}
+        self.send_response(status)
         for key, value in {**headers, "Content-Length": str(len(content))}.items():
             self.send_header(key, value)
         self.end_headers()
@@ -206,6 +210,14 @@ def test_a_hub_id_takes_a_revision(hub):
     found, told = hub
     assert found[PINNED]["pooling"] == "cls" and BRANCH not in found
     assert BRANCH in told and "its revision" in told and told.count("\n") == 1
+
+
+def test_a_gated_model_is_asked_for_with_the_token_in_the_environment(hub, monkeypatch):
+    monkeypatch.setattr(Hub, "token", "hf_of_ours")
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert "set HF_TOKEN where it wants one" in hub("own/tiny")
+    monkeypatch.setenv("HF_TOKEN", "hf_of_ours")
+    assert hub("own/tiny")["base_model"] == f"own/tiny@{'a' * 40}"
 
 
 def test_a_directory_without_sluice_json_is_named(tmp_path):

@@ -24,7 +24,7 @@ from components.tune.study import create
 from serving.contract.errors import SluiceError
 
 HYPER = {"rank": 4, "alpha": 8, "learning_rate": 0.03, "batch": 6, "precision": "fp32", "target_modules": "all"}
-SETTINGS = {"epochs": 8, "evaluations": 1, "bands": 1, "band": 4, "gap": 5, "interpolation": 1.0}
+SETTINGS = {"epochs": 8, "evaluations": 1, "bands": 1, "band": 4, "gap": 5, "margin": 6, "interpolation": 1.0}
 SPOKEN = ("the", *WORDS[:3])
 
 
@@ -158,7 +158,7 @@ def test_a_study_of_speech_searches_its_own_space(room, tmp_path, monkeypatch):
     from components.tasks import find
 
     chosen = tune_settings(find("transcription").learning(), settings)
-    assert chosen.space.accumulation == (1,) and chosen.trial_rows == 16 and chosen.start["learning_rate"] == 2e-3
+    assert chosen.space.accumulation == (1,) and chosen.trial_rows == 16 and chosen.start["learning_rate"] == 1e-3
 
 
 def test_what_cannot_be_learned_from_is_named(room, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""Whisper models with random weights, small enough for tests: a nano-like one and one of the general family."""
+"""Whisper models with random weights, small enough for tests: one of whole words and one of the general family."""
 
 import json
 from collections.abc import Sequence
@@ -24,24 +24,24 @@ WORDS = (
     "moon",
 )
 SHARED = ("<|endoftext|>", "<|startoftranscript|>")
-NANO = (*SHARED, "<|en|>", "<|transcribe|>", "<|notimestamps|>", "<|startofprev|>", "<|nospeech|>", "<unk>")
+WHOLE = (*SHARED, "<|en|>", "<|transcribe|>", "<|notimestamps|>", "<|startofprev|>", "<|nospeech|>", "<unk>")
 LANGUAGES = ("en", "de", "fr")
 GENERAL = (*SHARED, *(f"<|{code}|>" for code in LANGUAGES), "<|translate|>", "<|transcribe|>", "<|startoflm|>")
 GENERAL = (*GENERAL, "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>")
 
 
 def make_tiny_whisper(directory: Path, words: Sequence[str] = WORDS) -> Path:
-    """A model directory as whisper-nano's: 6 s window, one token a word, English only, no timestamp tokens."""
+    """A model directory unlike OpenAI's: 6 s window, one token a word, English only, no timestamp tokens."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
     directory.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate((*NANO, *words))}, unk_token="<unk>"))
+    tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate((*WHOLE, *words))}, unk_token="<unk>"))
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("[^a-z]+"), "removed")
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in NANO])
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in WHOLE])
     tokenizer.save(str(directory / "tokenizer.json"))
-    return _save(directory, list(NANO), len(NANO) + len(words), positions=300, max_tokens=64, languages=["en"])
+    return _save(directory, list(WHOLE), len(WHOLE) + len(words), positions=300, max_tokens=64, languages=["en"])
 
 
 def make_general_whisper(directory: Path) -> Path:

@@ -65,10 +65,10 @@ def test_every_broken_canary_is_rolled_back_and_a_sound_one_promoted_without_los
 
 @pytest.fixture(scope="module")
 def speech_bundle(tmp_path_factory):
-    """A transcriber as `pack` leaves it: whisper-nano as INT8."""
+    """A transcriber as `pack` leaves it: Whisper tiny.en as INT8."""
     place = tmp_path_factory.mktemp("speech")
     model, bundle = place / "model", place / "bundle"
-    fetch("whisper-nano", model)
+    fetch("whisper-tiny.en", model)
     export_fp32(model, place / "fp32")
     quantise(place / "fp32", bundle / "speech" / "int8")
     shutil.copy(model / "tokenizer.json", bundle)
@@ -76,7 +76,7 @@ def speech_bundle(tmp_path_factory):
     Bundle(
         system="lectures-transcriber",
         task="transcription",
-        base_model="whisper-nano",
+        base_model="openai/whisper-tiny.en",
         speech=read_speech(model),
         lineage=Lineage(data="none"),
         inputs=INPUTS,

@@ -42,7 +42,6 @@ MISTAKES = [
     (("run", "lectures", "--source", "/no/such.wav"), "--source /no/such.wav: no such directory"),
     (("transcribe", "/no/such.wav"), "`sluice serve`"),
     (("transcribe", "/no/such.wav", "--format", "doc"), "--format doc: choose one of text, srt"),
-    (("pretrain", "whisper-huge"), "no recipe for 'whisper-huge'"),
     (("ask", "why?", "--system", "lectures", "--only", "bread-1"), "start what was promoted with `sluice serve`"),
     (("ask", "why?", "--system", "codebas"), "no system 'codebas'"),
     (("status",), "`sluice serve`"),

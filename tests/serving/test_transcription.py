@@ -36,7 +36,7 @@ def open_up(model: Path, bundle: Path) -> Opened:
 
 
 @pytest.fixture(scope="module")
-def nano(tiny_speech: Path) -> Opened:
+def tiny(tiny_speech: Path) -> Opened:
     return open_up(tiny_speech / "base", tiny_speech / "bundle")
 
 
@@ -47,7 +47,7 @@ def general(tmp_path_factory: pytest.TempPathFactory) -> Opened:
     return open_up(model, make_speech_bundle(model, place / "bundle"))
 
 
-@pytest.fixture(params=["nano", pytest.param("general", marks=pytest.mark.e2e)])
+@pytest.fixture(params=["tiny", pytest.param("general", marks=pytest.mark.e2e)])
 def either(request: pytest.FixtureRequest) -> Opened:
     return request.getfixturevalue(request.param)
 
@@ -115,29 +115,29 @@ def test_detects_the_language_once_for_a_recording_unless_it_is_given(general: O
     assert listener.predict([listener.parse({"audio": talk})])[0]["language"] in ("en", "de", "fr")
 
 
-def test_silence_gives_an_empty_transcript(nano: Opened, tmp_path: Path) -> None:
+def test_silence_gives_an_empty_transcript(tiny: Opened, tmp_path: Path) -> None:
     silent = record(tmp_path / "silent.flac", sound((4, 0)))
-    result = nano.transcriber.predict([nano.transcriber.parse({"audio": silent})])[0]
+    result = tiny.transcriber.predict([tiny.transcriber.parse({"audio": silent})])[0]
     assert (result["text"], result["segments"], result["duration"]) == ("", [], 4.0)
     assert result["language"] == "en"
 
 
-def test_what_is_sampled_can_be_repeated_and_runs_in_no_circles(nano: Opened, talk: Path) -> None:
-    opened = nano.transcriber
+def test_what_is_sampled_can_be_repeated_and_runs_in_no_circles(tiny: Opened, talk: Path) -> None:
+    opened = tiny.transcriber
     warmer = Transcriber(opened.bundle, opened._graphs, opened.vocabulary, Settings(temperatures=(1.0,)))
     first, again = (warmer.predict([warmer.parse({"audio": talk})])[0] for _ in range(2))
     assert first == again
-    assert first["text"] != nano.plain.predict([nano.plain.parse({"audio": talk})])[0]["text"]
+    assert first["text"] != tiny.plain.predict([tiny.plain.parse({"audio": talk})])[0]["text"]
     assert not any(loop(segment["tokens"]) for segment in first["segments"])
 
 
-def test_int8_stays_close_to_fp32(nano: Opened) -> None:
-    mel, speech = log_mel(TALK[: 3 * RATE], 80, 600), nano.transcriber.speech
+def test_int8_stays_close_to_fp32(tiny: Opened) -> None:
+    mel, speech = log_mel(TALK[: 3 * RATE], 80, 600), tiny.transcriber.speech
     made = []
     for variant in ("fp32", "int8"):
-        graphs = Graphs(nano.bundle / "speech" / variant, speech)
+        graphs = Graphs(tiny.bundle / "speech" / variant, speech)
         memory = graphs.start(graphs.encode([mel]), np.zeros(1, np.int64))
-        made.append(graphs.step(memory, np.array([[*nano.transcriber.vocabulary.prefix("en"), 9, 11]]), range(6))[0])
+        made.append(graphs.step(memory, np.array([[*tiny.transcriber.vocabulary.prefix("en"), 9, 11]]), range(6))[0])
     assert np.corrcoef(made[0].ravel(), made[1].ravel())[0, 1] > 0.99
 
 
@@ -151,22 +151,22 @@ def test_int8_stays_close_to_fp32(nano: Opened) -> None:
         ({"audio": "aGVsbG8=", "speed": 2}, "unknown field 'speed'"),
     ],
 )
-def test_a_bad_request_is_told_what_is_wrong(nano: Opened, payload: dict[str, Any], said: str) -> None:
+def test_a_bad_request_is_told_what_is_wrong(tiny: Opened, payload: dict[str, Any], said: str) -> None:
     with pytest.raises(SluiceError, match=said):
-        nano.transcriber.parse(payload)
+        tiny.transcriber.parse(payload)
 
 
-def test_what_is_no_recording_is_refused_when_it_is_read(nano: Opened) -> None:
-    instance = nano.transcriber.parse({"audio": base64.b64encode(b"hello" * 100).decode()})
+def test_what_is_no_recording_is_refused_when_it_is_read(tiny: Opened) -> None:
+    instance = tiny.transcriber.parse({"audio": base64.b64encode(b"hello" * 100).decode()})
     with pytest.raises(NoMedia):
-        nano.transcriber.predict([instance])
+        tiny.transcriber.predict([instance])
 
 
-def test_what_is_odd_about_a_recording_is_told_with_its_text(nano: Opened) -> None:
+def test_what_is_odd_about_a_recording_is_told_with_its_text(tiny: Opened) -> None:
     def notes(tracks: list[np.ndarray]) -> list[str]:
         data = encode("flac", [[(0, samples)] for samples in tracks], "matroska")
         instance = {"audio": base64.b64encode(data).decode()}
-        found: list[str] = nano.plain.predict([nano.plain.parse(instance)])[0]["notes"]
+        found: list[str] = tiny.plain.predict([tiny.plain.parse(instance)])[0]["notes"]
         return found
 
     assert notes([TALK]) == []

@@ -68,12 +68,24 @@ class TorchWhisper:
         """Log-mel features [n, mels, frames] float32 of windows: mono, 16 kHz, cut or padded to the model's window."""
         return torch.from_numpy(log_mel_batch(list(samples), self.speech.n_mels, self.speech.frames))
 
+    def encoded(self, features: torch.Tensor) -> torch.Tensor:
+        """The encoder's output [n, frames / 2, d] of windows of any length; gradients flow.
+
+        As transformers' own forward pass, which takes whole windows alone: positions are cut to the length.
+        """
+        encoder = self.model.get_encoder()
+        x = torch.nn.functional.gelu(encoder.conv1(features.to(self.device)))
+        x = torch.nn.functional.gelu(encoder.conv2(x)).transpose(1, 2)
+        x = x + encoder.embed_positions.weight[: x.shape[1]]
+        for layer in encoder.layers:
+            x = layer(x, None)
+        return encoder.layer_norm(x)
+
     def logits(self, features: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         """Logits [n, t, vocabulary] float32 of the token after each of ``tokens`` [n, t]; gradients flow."""
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            out = self.model(
-                input_features=features.to(self.device), decoder_input_ids=tokens.to(self.device), use_cache=False
-            )
+            heard = (self.encoded(features),)
+            out = self.model(encoder_outputs=heard, decoder_input_ids=tokens.to(self.device), use_cache=False)
         return out.logits.float()
 
     @torch.inference_mode()
@@ -90,7 +102,7 @@ class TorchWhisper:
         said: list[torch.Tensor] = []
         past = None
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            encoded = (self.model.get_encoder()(features.to(self.device)).last_hidden_state,)
+            encoded = (self.encoded(features),)
             while len(said) < min(longest, room) and not bool(ended.all()):
                 out = self.model(
                     encoder_outputs=encoded, decoder_input_ids=tokens, past_key_values=past, use_cache=True

@@ -31,16 +31,16 @@ def _describe(arguments: Mapping[str, str]) -> str:
 
 SYSTEM = System(
     source=Source("recordings, as a file, directory or s3:// prefix (default: our own samples)", _arguments, _describe),
-    base_model="whisper-nano",
+    base_model="whisper-tiny.en",
     endpoints=(
         Endpoint(
             "lectures-transcriber",
             "transcription",
             "Recordings to text.",
-            # Utterances of up to 6 s, transcribed far faster than spoken; units are seconds of audio.
+            # Utterances of up to 6 s, each a window of 30 s to the model; units are seconds of audio.
             LoadTest(
-                slo=SLO(requests_per_s=8, units_per_s=12, p95_ms=800, error_rate=0.005, min_requests=40),
-                load=LoadSettings(users=8, rate=10, seconds=15, timeout_s=20),
+                slo=SLO(requests_per_s=2, units_per_s=6, p95_ms=1500, error_rate=0.005, min_requests=30),
+                load=LoadSettings(users=8, rate=2.5, seconds=15, timeout_s=20),
             ),
             concurrency=4,
             # Knative's own upper limit; more wants max-revision-timeout-seconds in its ConfigMap config-defaults.

@@ -102,7 +102,7 @@ def _retriever(read: PipelineTask, pieces: PipelineTask, text_model: str, settin
 def lectures(
     source: str = "",
     revision: str = "",
-    base_model: str = "whisper-nano",
+    base_model: str = "whisper-tiny.en",
     text_model: str = "minilm",
     documents: str = "",
 ) -> None:
@@ -113,7 +113,8 @@ def lectures(
             own sample lectures, which come with the image.
         revision: Digest or date of the recordings. A new value reads the source again; the same value takes the steps
             that were done for it from the cache.
-        base_model: Speech model to start from: "whisper-nano", any Hugging Face Whisper id, a directory, a checkpoint.
+        base_model: Speech model to start from: "whisper-tiny.en", any Hugging Face Whisper id, a directory or a
+            checkpoint.
         text_model: Encoder of bullets and answers: "minilm", any Hugging Face id, or a directory.
         documents: Directory of more documents with summaries, in the format of QMSum; empty means our own alone.
     """
