@@ -1,11 +1,13 @@
 """Shared by every room: a home that is not the user's, and one small but whole bundle for the session."""
 
 import ast
+import fcntl
 import hashlib
+import inspect
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,28 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             patch.delenv(name)
         patch.setenv("SLUICE_HOME", str(home))
         yield home
+
+
+def built_once(make: Callable[[Path], object], task: str, *steps: str) -> Path:
+    """The folder that ``make`` fills, in build/tests under a digest of the code: for every worker and later session.
+
+    ``steps`` are the modules that ``make`` runs for ``task``. The folder moves once it is made, and nobody may write
+    into it.
+    """
+    from pipelines.digest import code_digest
+    from serving.contract.files import atomic_dir
+
+    root, source = Path(__file__).parents[1], Path(inspect.getfile(make))
+    own = [file.read_bytes() for file in (root / "constraints.txt", source, *sorted(source.parent.glob("tiny_*.py")))]
+    code = b"".join([*own, *(code_digest(step, task).encode() for step in steps)])
+    place = root / "build" / "tests" / f"{make.__name__}-{hashlib.sha256(code).hexdigest()[:16]}"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.is_dir():
+            with atomic_dir(place) as scratch:
+                make(scratch)
+    return place
 
 
 def documented(root: Path, room: str) -> list[dict[str, Any]]:
@@ -170,9 +194,14 @@ def tiny_bundle(tiny_data: Path) -> Path:
     return tiny_data / "bundle"
 
 
+@pytest.fixture(scope="session", name="built_once")
+def _built_once() -> Callable[..., Path]:
+    return built_once
+
+
 @pytest.fixture(scope="session")
-def tiny_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_speech() -> Path:
     """A random Whisper from model directory to bundle/, see tests/components/tiny_speech.py. Read-only."""
     from tiny_speech import make_speech
 
-    return make_speech(tmp_path_factory.mktemp("tiny_speech"))
+    return built_once(make_speech, "transcription", "components.quantize.run", "components.pack.run")

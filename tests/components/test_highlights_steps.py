@@ -36,9 +36,13 @@ FAST = {"epochs": 2, "evaluations": 2, "max_tokens": 24}
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory):
+def room(built_once):
+    steps = ("train.run", "merge.run", "quantize.run", "pack.run", "evaluate.evaluate")
+    return built_once(make_highlights, "highlights", *(f"components.{step}" for step in steps))
+
+
+def make_highlights(folder):
     """Base, corpus, examples, and everything that the steps make of them up to a bundle and its predictions."""
-    folder = tmp_path_factory.mktemp("highlights_steps")
     make_base(folder)
     spec = json.loads((folder / "base/sluice.json").read_text())
     (folder / "base/sluice.json").write_text(json.dumps(spec | {"task": "highlights"}))
@@ -53,10 +57,9 @@ def room(tmp_path_factory):
     merge(folder / "base", folder / "adapter", folder / "merged")
     loose = {"min_smaller": 0.1, "min_retained": 0.2, "repeats": 3}
     quantize(folder / "merged", *files, loose, folder / "variants", folder / "verdict.json", folder / "quantize.html")
-    pack(folder / "variants", *files, {}, folder / "bundle")
+    pack(folder / "variants", *files, {"system": "lectures-highlights"}, folder / "bundle")
     out = folder / "predictions.parquet", folder / "evaluate.html", folder / "asked.jsonl"
     evaluate_files(folder / "bundle", *files, {"threads": 1}, *out)
-    return folder
 
 
 def test_training_writes_a_head_that_serving_reads_and_merging_keeps(room):
