@@ -1,4 +1,7 @@
-"""Engines for the same Whisper weights, each behind one function: windows of 30 s in, the tokens of each out."""
+"""Engines for the same Whisper weights, each behind one function: windows of 30 s in, the tokens of each out.
+
+None may end a text before its time: the token that ends it is suppressed in all.
+"""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
@@ -57,13 +60,13 @@ def _transformers(model: Path, tokens: int, threads: int) -> Engine:
     torch.set_num_threads(threads)
     features = WhisperFeatureExtractor.from_pretrained(model)
     network: Any = WhisperForConditionalGeneration.from_pretrained(model, dtype=torch.float32).eval()
+    network.generation_config.update(suppress_tokens=None, begin_suppress_tokens=None, max_length=None)
+    spoken = {"language": "en", "task": "transcribe"} if network.generation_config.is_multilingual else {}
 
     def run(windows: Windows) -> list[list[int]]:
         with torch.inference_mode():
             mel = features([*windows], sampling_rate=16_000, return_tensors="pt").input_features
-            ids = network.generate(
-                mel, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, language="en", task="transcribe"
-            )
+            ids = network.generate(mel, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, **spoken)
         return [row[-tokens:] for row in ids.tolist()]
 
     return run
@@ -79,14 +82,15 @@ def _openai(model: Path, tokens: int) -> Engine:
         weights["decoder.positional_embedding"].shape[1],
         1 + max(int(name.split(".")[2]) for name in weights if name.startswith("decoder.blocks.")),
     )
-    heads = width // 64
-    sizes = whisper.model.ModelDimensions(80, 1500, width, heads, layers, 51865, 448, width, heads, layers)
+    heads, vocabulary = width // 64, len(weights["decoder.token_embedding.weight"])
+    sizes = whisper.model.ModelDimensions(80, 1500, width, heads, layers, vocabulary, 448, width, heads, layers)
     network: Any = whisper.model.Whisper(sizes)
     network.load_state_dict(weights, strict=True)
     network.eval()
     options = whisper.DecodingOptions(
-        language="en", without_timestamps=True, sample_len=tokens, fp16=False, suppress_tokens="", suppress_blank=False
-    )
+        language="en", without_timestamps=True, sample_len=tokens, fp16=False, suppress_tokens=[_end(model)],
+        suppress_blank=False,
+    )  # fmt: skip
 
     def run(windows: Windows) -> list[list[int]]:
         with torch.inference_mode():
@@ -100,15 +104,18 @@ def _faster(model: Path, tokens: int, threads: int) -> Engine:
     from ctranslate2.converters import TransformersConverter
     from faster_whisper import BatchedInferencePipeline, WhisperModel
 
-    converted = model.parent / "ctranslate2"
+    from serving.transcription.spec import read_speech
+
+    converted, prefix = model.parent / "ctranslate2", 4 if read_speech(model).languages else 2
     files = ["tokenizer.json", "preprocessor_config.json"]
     TransformersConverter(str(model), copy_files=files).convert(str(converted), quantization="int8", force=True)
     network = WhisperModel(str(converted), device="cpu", compute_type="int8", cpu_threads=threads, num_workers=1)
     batched = BatchedInferencePipeline(network)
-    # CTranslate2 writes at most half of its max_length, which is the four tokens of the prefix and max_new_tokens.
+    # CTranslate2 writes at most half of its max_length, which is the tokens of the prefix and max_new_tokens.
     asked: dict[str, Any] = {"language": "en", "beam_size": 1, "temperature": 0.0, "without_timestamps": True,
-             "max_new_tokens": 2 * tokens - 4, "suppress_tokens": [], "suppress_blank": False, "vad_filter": False,
-             "compression_ratio_threshold": None, "log_prob_threshold": None, "no_speech_threshold": None}  # fmt: skip
+             "max_new_tokens": 2 * tokens - prefix, "suppress_tokens": [_end(model)], "suppress_blank": False,
+             "vad_filter": False, "compression_ratio_threshold": None, "log_prob_threshold": None,
+             "no_speech_threshold": None}  # fmt: skip
 
     def run(windows: Windows) -> list[list[int]]:
         sound = np.concatenate([*windows])
@@ -120,3 +127,10 @@ def _faster(model: Path, tokens: int, threads: int) -> Engine:
         return [segment.tokens for segment in segments]
 
     return run
+
+
+def _end(model: Path) -> int:
+    """The token that ends a text."""
+    from serving.transcription.spec import read_speech
+
+    return read_speech(model).tokens.eot

@@ -8,12 +8,13 @@ import time
 import wave
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 
 from load_tests.bench.speech.engines import Engine, open_engines
-from load_tests.bench.speech.shapes import make_graphs, make_model
+from load_tests.bench.speech.shapes import REAL, make_graphs, make_model
 from serving.contract.errors import SluiceError
 
 RATE, SECONDS = 16_000, 30
@@ -77,7 +78,7 @@ def measure(plan: Plan, say: Say) -> list[Row]:
 
 
 def _turns(engines: dict[str, Engine], shape: str, count: int, plan: Plan, say: Say) -> list[Row]:
-    windows, now = sounds(count), clock(plan.threads)
+    windows, now = speech(count) if shape == REAL else sounds(count), clock(plan.threads)
     times: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(-1, plan.rounds):
         for name, engine in engines.items():
@@ -111,11 +112,29 @@ def sounds(count: int, seed: int = 0) -> list[np.ndarray]:
     return found
 
 
+def speech(count: int) -> list[np.ndarray]:
+    """Windows of 30 s out of our own sample recordings, a different one each. Errors: `SluiceError` without them."""
+    from serving.media import Recording
+
+    package = find_spec("components.recordings")
+    folders = (package.submodule_search_locations if package else None) or ()
+    found = [file for folder in folders for file in sorted(Path(folder, "samples").glob("*.ogg"))][:count]
+    if len(found) < count:
+        raise SluiceError(
+            f"{count} sample recordings are wanted, {len(found)} are here (components/recordings/samples)"
+        )
+    windows = []
+    for file in found:
+        with Recording(file) as recording:
+            windows.append(np.concatenate([*recording.blocks()])[: SECONDS * RATE])
+    return windows
+
+
 def hour(plan: Plan, seconds: int, say: Say) -> Hour:
-    """A WAV file of ``seconds``, with the tiny shape in INT8, through the whole transcriber in a process of its own."""
+    """A WAV file of ``seconds``, with tiny.en in INT8, through the whole transcriber in a process of its own."""
     with tempfile.TemporaryDirectory() as scratch:
         say(f"tiny: {seconds} s of sound, from file to transcript")
-        model = make_model("tiny", Path(scratch) / "model")
+        model = make_model(REAL, Path(scratch) / "model")
         graphs = make_graphs(model, Path(scratch) / "graphs")
         path = Path(scratch) / "hour.wav"
         with wave.open(str(path), "wb") as file:

