@@ -180,34 +180,44 @@ for number, name in enumerate(sys.argv[1:]):
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
-    """Fetches from a hub of our own, in one process of their own: sluice.json by name, and what went wrong."""
+    """Fetches names from a hub of our own, in one process of their own: sluice.json by name, and what went wrong."""
     place = tmp_path_factory.mktemp("hub")
     for commit, pooling in (("a" * 40, "mean"), ("b" * 40, "cls")):
         Hub.commits[commit] = make_source(place / commit, pooling=pooling)
         (Hub.commits[commit] / "README.md").write_text("---\nlicense: mit\n---\n# Tiny\n")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-    env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(place / "hf")}
-    names = ("own/tiny", PINNED, BRANCH)
-    command = [sys.executable, "-c", FETCH, *names]
-    done = subprocess.run(command, env=env, cwd=place, capture_output=True, text=True, check=True)
+
+    def fetched(*names: str) -> tuple[dict[str, dict], str]:
+        own = tmp_path_factory.mktemp("fetched")
+        env = {**os.environ, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HOME": str(own / "hf")}
+        command = [sys.executable, "-c", FETCH, *names]
+        done = subprocess.run(command, env=env, cwd=own, capture_output=True, text=True, check=True)
+        described = [own / str(number) / "sluice.json" for number in range(len(names))]
+        found = {name: json.loads(at.read_text()) for name, at in zip(names, described, strict=True) if at.is_file()}
+        return found, done.stdout
+
+    yield fetched
     server.shutdown()
     server.server_close()
-    described = [place / str(number) / "sluice.json" for number in range(len(names))]
-    found = {name: json.loads(at.read_text()) for name, at in zip(names, described, strict=True) if at.is_file()}
-    return found, done.stdout
 
 
-def test_a_hub_id_is_pinned_to_the_commit_that_it_meant(hub):
-    spec = hub[0]["own/tiny"]
+@pytest.fixture(scope="module")
+def open_hub(hub):
+    """What a hub that wants no token gives."""
+    return hub("own/tiny", PINNED, BRANCH)
+
+
+def test_a_hub_id_is_pinned_to_the_commit_that_it_meant(open_hub):
+    spec = open_hub[0]["own/tiny"]
     assert (spec["base_model"], spec["pooling"], spec["license"]) == (f"own/tiny@{'a' * 40}", "mean", "mit")
     weights = (Hub.commits["a" * 40] / "model.safetensors").read_bytes()
     assert spec["weights"] == {"model.safetensors": hashlib.sha256(weights).hexdigest()}
     assert not [path for path in Hub.asked if "/resolve/main/" in path], "a branch can move between two files"
 
 
-def test_a_hub_id_takes_a_revision(hub):
-    found, told = hub
+def test_a_hub_id_takes_a_revision(open_hub):
+    found, told = open_hub
     assert found[PINNED]["pooling"] == "cls" and BRANCH not in found
     assert BRANCH in told and "its revision" in told and told.count("\n") == 1
 
@@ -215,9 +225,11 @@ def test_a_hub_id_takes_a_revision(hub):
 def test_a_gated_model_is_asked_for_with_the_token_in_the_environment(hub, monkeypatch):
     monkeypatch.setattr(Hub, "token", "hf_of_ours")
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    assert "set HF_TOKEN where it wants one" in hub("own/tiny")
+    found, told = hub("own/tiny")
+    assert "set HF_TOKEN where it wants one" in told and not found
     monkeypatch.setenv("HF_TOKEN", "hf_of_ours")
-    assert hub("own/tiny")["base_model"] == f"own/tiny@{'a' * 40}"
+    found, told = hub("own/tiny")
+    assert found["own/tiny"]["base_model"] == f"own/tiny@{'a' * 40}" and not told
 
 
 def test_a_directory_without_sluice_json_is_named(tmp_path):
