@@ -9,7 +9,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 # Every system's p95 objective (load_tests/slo) is a bound, so that the share of slow requests is counted exactly.
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 0.8, 1.0, 2.5, 5.0, 10.0)
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 0.8, 1.0, 1.5, 2.5, 5.0, 10.0)
 SHARES = tuple(tenth / 10 for tenth in range(1, 10))
 CHARACTERS = tuple(2**power for power in range(3, 19))
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
