@@ -32,6 +32,8 @@ from serving.contract.load import load
 pytestmark = pytest.mark.e2e
 LIBRIVOX = Path("/usr/share/pocketsphinx/test/data/librivox")
 DIGITS = Path(__file__).parents[3] / "shared" / "data" / "fsdd" / "recordings"
+MOST_WER = 15.0
+"""In %: five sentences show no small loss, but without interpolation towards the base model they had 20."""
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 Sounds = list[tuple[np.ndarray, str]]
 
@@ -112,22 +114,22 @@ def heard(place: Path, sounds: Sounds) -> pd.DataFrame:
     return count_errors(table.assign(text=apart[0]), apart[1], "basic")
 
 
-def compared(name: str, before: pd.DataFrame, after: pd.DataFrame) -> Interval:
-    """Fewer errors per 100 words after than before, with the ends of its 95 % interval; printed with both rates."""
+def compared(name: str, before: pd.DataFrame, after: pd.DataFrame) -> tuple[Interval, float]:
+    """Fewer errors per 100 words after than before, with the ends of its 95 % interval, and WER in % after; printed."""
     words = before["words"].to_numpy(float)
     fewer = rate(100 * (before["errors"] - after["errors"]).to_numpy(float), words, 2000, 0)
     rates = [rate(100 * rows["errors"].to_numpy(float), words, 2000, 0) for rows in (before, after)]
     shown = [f"{mean:.1f} % ({low:.1f} to {high:.1f})" for mean, low, high in rates]
     print(f"{name}, {len(words)} sounds, {int(words.sum())} words: WER {shown[0]} before, {shown[1]} after; "
           f"{fewer.mean:+.1f} fewer errors per 100 words ({fewer.low:+.1f} to {fewer.high:+.1f})")  # fmt: skip
-    return fewer
+    return fewer, rates[1].mean
 
 
 def tuned(base: Path, data: tuple[Path, Path], folder: Path) -> Path:
     """The base model after LoRA on ``data``, with the first trial's hyperparameters."""
     start = STUDY["start"]
     hyper = {**start, "alpha": 2.0 * start["rank"]}
-    train(*data, base, hyper, {}, folder / "adapter", folder / "history.html")
+    train(*data, base, hyper, {"threads": 1}, folder / "adapter", folder / "history.html")
     merge(base, folder / "adapter", folder / "merged")
     return folder / "merged"
 
@@ -158,9 +160,10 @@ def test_lora_on_our_samples_learns_them_and_human_speech_gets_no_worse(
     after = bundle(tuned(model, samples, tmp_path), samples, tmp_path / "served")
     table = test_split(*samples, "test")
     own: Sounds = list(zip(table["samples"], table["text"], strict=True))
-    assert compared("our samples, test", heard(before, own), heard(after, own)).low > 0
+    assert compared("our samples, test", heard(before, own), heard(after, own))[0].low > 0
     for name, sounds in (("LibriVox", librivox()), ("theo's digits", theo(range(5), 150, 1))):
-        assert compared(name, heard(before, sounds), heard(after, sounds)).high > 0, "surely worse than before"
+        fewer, wer = compared(name, heard(before, sounds), heard(after, sounds))
+        assert fewer.high >= 0 and wer < MOST_WER, "worse than before"
 
 
 def test_lora_learns_a_new_human_voice_and_keeps_the_old_one(base: tuple[Path, Path], tmp_path: Path) -> None:
@@ -169,5 +172,6 @@ def test_lora_learns_a_new_human_voice_and_keeps_the_old_one(base: tuple[Path, P
     parts = {("train", "new"): theo(range(10, 50), 150, 2), ("val", "new"): theo(range(5, 10), 40, 3)}
     data = tables(tmp_path, {**parts, ("test", "new"): new})
     after = bundle(tuned(model, data, tmp_path), data, tmp_path / "served")
-    assert compared("theo's digits, theo heard", heard(before, new), heard(after, new)).low > 0
-    assert compared("LibriVox, theo heard", heard(before, old), heard(after, old)).high > 0, "surely worse than before"
+    assert compared("theo's digits, theo heard", heard(before, new), heard(after, new))[0].low > 0
+    fewer, wer = compared("LibriVox, theo heard", heard(before, old), heard(after, old))
+    assert fewer.high >= 0 and wer < MOST_WER, "worse than before"
