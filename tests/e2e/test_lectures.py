@@ -53,7 +53,6 @@ def sample(condition: str) -> Path:
     return SAMPLES / next(row["file"] for row in rows if row["condition"] == condition)
 
 
-@pytest.mark.smoke
 def test_three_models_reach_their_endpoints_with_a_report_each(laptop: Laptop) -> None:
     for name in ENDPOINTS:
         report = (laptop.home / "reports" / f"{name}.html").read_text()
@@ -79,7 +78,6 @@ def test_a_recording_is_transcribed_and_summarised_from_the_command_line(laptop:
     assert laptop.wait_for_none(20) == []
 
 
-@pytest.mark.smoke
 def test_the_graph_answers_with_transcript_segments_and_bullets(served: dict[str, str]) -> None:
     with sample("noise").open("rb") as stream:
         answer = httpx.post(served["lectures"], files={"file": ("noise.ogg", stream)}, timeout=120)

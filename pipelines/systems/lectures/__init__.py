@@ -39,8 +39,8 @@ SYSTEM = System(
             "Recordings to text.",
             # Utterances of up to 6 s, each a window of 30 s to the model; units are seconds of audio.
             LoadTest(
-                slo=SLO(requests_per_s=2, units_per_s=6, p95_ms=1500, error_rate=0.005, min_requests=30),
-                load=LoadSettings(users=8, rate=2.5, seconds=15, timeout_s=20),
+                slo=SLO(requests_per_s=0.8, units_per_s=2, p95_ms=5000, error_rate=0.005, min_requests=12),
+                load=LoadSettings(users=4, rate=1, seconds=30, timeout_s=20),
             ),
             concurrency=4,
             # Knative's own upper limit; more wants max-revision-timeout-seconds in its ConfigMap config-defaults.
