@@ -63,7 +63,7 @@ def test_refused_connections_do_not_flatter_the_percentiles():
 def test_the_project_ships_an_slo_for_its_system_and_names_wrong_ones(tmp_path):
     assert read_slo("codebase").slo == SLO(requests_per_s=50, p95_ms=200, error_rate=0.005)
     for system in ("lectures-transcriber", "lectures-highlights", "lectures-retriever", "drill", "drill-transcriber"):
-        assert read_slo(system).slo.p95_ms <= 2000
+        assert read_slo(system).slo.p95_ms <= 5000
     assert read_slo("lectures-transcriber").slo.units_per_s > 1, "faster than people talk"
     with pytest.raises(SluiceError, match="no SLO file .*codebase"):
         read_slo("nosuch")
