@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from components.common.tables import read_table
 from serving.contract.errors import SluiceError
 from serving.contract.files import atomic_file
 
@@ -51,16 +52,8 @@ def write(documents: Sequence[Document], corpus: Path | str, examples: Path | st
 
 def read(corpus: Path | str, examples: Path | str) -> list[Document]:
     """Documents of the two files, in the order of the second. Errors: `SluiceError` naming a missing file or column."""
-    tables = []
-    for path, columns in ((Path(corpus), SENTENCES), (Path(examples), SUMMARIES)):
-        if not path.is_file():
-            raise SluiceError(f"{path}: no such file; run the step summaries first")
-        table = pd.read_parquet(path)
-        if missing := [name for name in columns if name not in table]:
-            expected = ", ".join(columns)
-            raise SluiceError(f"{path}: no column '{missing[0]}'; expected {expected} (see components/summaries)")
-        tables.append(table)
-    sentences, summaries = tables
+    made = "the step summaries", "summaries"
+    sentences, summaries = read_table(corpus, SENTENCES, *made), read_table(examples, SUMMARIES, *made)
     parts = {str(key): part.sort_values("position") for key, part in sentences.groupby("document_id", sort=False)}
     return list(_documents(parts, summaries))
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from components.common.tables import read_table
 from serving.contract.errors import SluiceError
 
 AUDIO_COLUMNS = ("utterance_id", "samples")
@@ -16,18 +17,9 @@ def read_tables(audio: Path | str, utterances: Path | str) -> pd.DataFrame:
 
     Raises `SluiceError` that names a missing file or column, or an utterance without audio.
     """
-    tables = []
-    for path, columns in ((Path(audio), AUDIO_COLUMNS), (Path(utterances), UTTERANCE_COLUMNS)):
-        if not path.is_file():
-            raise SluiceError(f"{path}: no such file; run the steps from recordings to utterances first")
-        table = pd.read_parquet(path)
-        if missing := [name for name in columns if name not in table]:
-            raise SluiceError(
-                f"{path}: no column '{missing[0]}'; expected {', '.join(columns)} (see components/utterances)"
-            )
-        tables.append(table)
-    heard = dict(zip(tables[0].utterance_id, tables[0].samples, strict=True))
-    said = tables[1]
+    made = "the steps from recordings to utterances", "utterances"
+    sounds, said = read_table(audio, AUDIO_COLUMNS, *made), read_table(utterances, UTTERANCE_COLUMNS, *made)
+    heard = dict(zip(sounds.utterance_id, sounds.samples, strict=True))
     if silent := [one for one in said.utterance_id if one not in heard]:
         raise SluiceError(f"{audio}: no audio of utterance {silent[0]} ({len(silent)} such); run utterances again")
     samples = {one: np.frombuffer(heard[one], dtype="<i2") for one in said.utterance_id}

@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 
 from components.common.encoder import Ids, TorchEncoder
+from components.common.tables import read_table
 from serving.contract.errors import SluiceError
 
 PASSAGE_COLUMNS = ("passage_id", "text", "split")
@@ -43,17 +44,9 @@ def read_tables(passages: Path | str, questions: Path | str) -> tuple[pd.DataFra
     """
     from serving.retrieval.passages import withhold
 
-    tables = []
-    for path, columns in ((Path(passages), PASSAGE_COLUMNS), (Path(questions), QUESTION_COLUMNS)):
-        if not path.is_file():
-            raise SluiceError(f"{path}: no such file; run ingest and make_qa first")
-        table = pd.read_parquet(path)
-        if missing := [name for name in columns if name not in table]:
-            raise SluiceError(
-                f"{path}: no column '{missing[0]}'; expected {', '.join(columns)} (see components/make_qa)"
-            )
-        tables.append(table)
-    return withhold(tables[0], tables[1]), tables[1]
+    made = "ingest and make_qa", "make_qa"
+    texts, asked = read_table(passages, PASSAGE_COLUMNS, *made), read_table(questions, QUESTION_COLUMNS, *made)
+    return withhold(texts, asked), asked
 
 
 def corpus(passages: pd.DataFrame, questions: pd.DataFrame, split: str, encoder: TorchEncoder) -> Corpus:
